@@ -1,0 +1,1 @@
+"""Everything after the push: version ledger, atomic versions, model server, client."""

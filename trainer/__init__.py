@@ -1,0 +1,1 @@
+"""What becomes the model: feature table, preprocessing, Keras model, training, signatures."""
