@@ -1,0 +1,146 @@
+"""A YAML file as plain values that remember the line they came from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from serving.errors import UserError
+
+__all__ = ["Document", "KeyPath", "dotted", "read_document"]
+
+KeyPath = tuple[str | int, ...]
+"""Where a value stands: keys and list indices from the root, such as `("features", 2, "kind")`."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """The values of one YAML file and the line (1-based) on which each of them stands."""
+
+    file: Path
+    values: dict[str, Any]
+    lines: Mapping[KeyPath, int] = field(repr=False)
+
+    def place(self, path: KeyPath) -> str:
+        """Names file, line and key of a value; a missing value stands at its nearest parent."""
+        key = dotted(path)
+        for length in range(len(path), -1, -1):
+            line = self.lines.get(path[:length])
+            if line is not None:
+                return f"{self.file} line {line}" + (f", key '{key}'" if key else "")
+        return str(self.file)
+
+
+def dotted(path: KeyPath) -> str:
+    """Writes a path the way a person would: `features[2].kind`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.lstrip(".")
+
+
+def read_document(file: Path) -> Document:
+    """Reads one YAML mapping with the lines of its keys.
+
+    Raises:
+        UserError: the file is missing, not UTF-8, not YAML, not a mapping, or repeats a key.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{file}: there is no such configuration file.",
+            expected="the path of a pipeline.yaml",
+            fix="check the path, or make a project with `kubetfx init data.csv --label COLUMN`",
+        ) from error
+    except IsADirectoryError as error:
+        raise UserError(
+            f"{file} is a folder.",
+            expected="the path of a pipeline.yaml, or a folder that holds one",
+            fix=f"put a pipeline.yaml into {file}, or name the file",
+        ) from error
+    except PermissionError as error:
+        raise UserError(
+            f"{file} can't be read: {error.strerror}.",
+            expected="a file that this user may read",
+            fix=f"chmod u+r {file}",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{file}: byte {error.start} is not UTF-8.",
+            expected="a YAML file in UTF-8",
+            fix=f"convert it: iconv -f cp1252 -t utf-8 {file}",
+        ) from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(
+            f"{file}{line}: not valid YAML: {error.problem or error.context}.",
+            expected="YAML: `key: value` lines, indented with spaces",
+            fix="quote values that contain ': ', '#', '%' or braces, and check the indentation",
+        ) from error
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"{file}: not valid YAML: {error}.",
+            expected="YAML text without control characters",
+            fix="remove the character named above",
+        ) from error
+    if root is None:
+        raise UserError(
+            f"{file} is empty.",
+            expected="a pipeline configuration",
+            fix="start from `kubetfx init data.csv --label COLUMN`",
+        )
+    if not isinstance(root, yaml.MappingNode):
+        raise UserError(
+            f"{file} line {root.start_mark.line + 1}: the file holds a {root.id}.",
+            expected="a mapping with keys such as name, data, features, label",
+            fix="write `key: value` lines at the left margin",
+        )
+    reader = _NodeReader(file)
+    values = reader.mapping(root, ())
+    return Document(file, values, reader.lines)
+
+
+class _NodeReader:
+    """Turns composed YAML nodes into values and notes the line of each."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.lines: dict[KeyPath, int] = {}
+        self._scalars = yaml.SafeLoader("")
+
+    def value(self, node: yaml.Node, path: KeyPath) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        try:
+            return self._scalars.construct_object(node, deep=True)
+        except (ValueError, yaml.YAMLError) as error:
+            raise UserError(
+                f"{self.file} line {node.start_mark.line + 1}, key '{dotted(path)}': "
+                f"{node.value!r} can't be read as {node.tag.rpartition(':')[2]}.",
+                expected="a plain value: text, number, true or false",
+                fix=f"quote it if it is text: '{node.value}'",
+            ) from error
+
+    def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            line = key_node.start_mark.line + 1
+            if key in values:
+                raise UserError(
+                    f"{self.file} line {line}: the key '{dotted((*path, key))}' "
+                    f"stands on line {self.lines[(*path, key)]} already.",
+                    expected="each key once",
+                    fix="keep one of the two",
+                )
+            self.lines[(*path, key)] = line
+            values[key] = self.value(value_node, (*path, key))
+        return values

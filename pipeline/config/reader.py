@@ -1,0 +1,115 @@
+"""From a pipeline.yaml (and overrides) to a typed, checked project."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pipeline.config.document import Document, read_document
+from pipeline.config.sections import Config
+from pipeline.config.validation import known_keys, user_error
+from serving.errors import UserError
+
+__all__ = ["CONFIG_FILE", "Project", "read_project"]
+
+CONFIG_FILE = "pipeline.yaml"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A configuration and the file it came from.
+
+    Attributes:
+        config: the checked configuration, paths as written.
+        document: the file with the line of each key, for messages.
+    """
+
+    config: Config
+    document: Document
+
+    @property
+    def folder(self) -> Path:
+        """The folder that relative paths and the user's own code start from."""
+        return self.document.file.resolve().parent
+
+    def path(self, written: str) -> str:
+        """Resolves a path as written in the YAML: relative ones start at the YAML's folder."""
+        if "://" in written:
+            return written
+        return str(self.folder / Path(written).expanduser())
+
+    def place(self, *keys: str | int) -> str:
+        """Names file, line and key of a setting, for messages."""
+        return self.document.place(keys)
+
+
+def read_project(file: Path, overrides: Iterable[str] = ()) -> Project:
+    """Reads and checks one pipeline configuration.
+
+    Args:
+        file: a pipeline.yaml, or a folder that holds one.
+        overrides: `key=value` texts, keys dotted as in `training.steps=100`; values are YAML.
+
+    Raises:
+        UserError: anything in the file or in an override that can't be used.
+    """
+    if file.is_dir() and (file / CONFIG_FILE).exists():
+        file = file / CONFIG_FILE
+    document = read_document(file)
+    values = document.values
+    for override in overrides:
+        values = _overridden(values, override)
+    document = Document(document.file, values, document.lines)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise user_error(error, document, Config) from error
+    return Project(config, document)
+
+
+def _overridden(values: dict[str, Any], override: str) -> dict[str, Any]:
+    """Returns `values` with one `a.b=value` applied; the input stays as it is."""
+    key, equals, text = override.partition("=")
+    keys = tuple(part for part in key.strip().split(".") if part)
+    if not equals or not keys:
+        raise UserError(
+            f"--param {override}: not understood.",
+            expected="key=value, such as training.steps=500",
+            fix="write the key as it stands in the YAML, dots between the levels",
+        )
+    for depth, part in enumerate(keys):
+        known = known_keys(Config, keys[:depth])
+        if known and part not in known and not known_keys(Config, keys[: depth + 1]):
+            near = difflib.get_close_matches(part, known, n=1, cutoff=0.5)
+            raise UserError(
+                f"--param {override}: unknown key '{'.'.join(keys[: depth + 1])}'.",
+                expected=f"one of {', '.join(known)}",
+                fix=f"write '{near[0]}' instead" if near else "leave it out",
+            )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(
+            f"--param {override}: the value is not valid YAML.",
+            expected="a number, a text, true, false, or [a, b]",
+            fix="quote the value",
+        ) from error
+    return _with_value(values, keys, value)
+
+
+def _with_value(values: Any, keys: tuple[str, ...], value: Any) -> Any:
+    if not keys:
+        return value
+    head, rest = keys[0], keys[1:]
+    if isinstance(values, list) and head.isdigit() and int(head) < len(values):
+        copy = list(values)
+        copy[int(head)] = _with_value(copy[int(head)], rest, value)
+        return copy
+    base = values if isinstance(values, dict) else {}
+    return {**base, head: _with_value(base.get(head, {}), rest, value)}

@@ -1,0 +1,358 @@
+"""The sections of a pipeline's YAML that say where it runs; `trainer.problem` has the others."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, model_validator
+from pydantic_core import PydanticCustomError
+
+from pipeline.metrics import DEFAULT_METRICS, METRICS
+from trainer.problem import Feature, Label, Model, Problem, Task, Training
+
+__all__ = [
+    "Beam",
+    "ColumnSplit",
+    "Config",
+    "Data",
+    "Evaluation",
+    "FileSplit",
+    "Push",
+    "RowSplit",
+    "Split",
+    "Threshold",
+    "TimeSplit",
+    "Transform",
+]
+
+ColumnName = Annotated[str, Field(min_length=1)]
+SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+DottedPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+
+
+class Section(BaseModel):
+    """One section of the YAML: immutable, and no key goes unnoticed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def refuse(what: str, *, expected: str, fix: str, key: str = "") -> PydanticCustomError:
+    """Makes a validation error whose context carries the three clauses apart.
+
+    `key` is the dotted key at fault, below the section that refuses.
+    """
+    context = {"what": what, "expected": expected, "fix": fix, "key": key}
+    return PydanticCustomError("refused", "{what}", context)
+
+
+# ------------------------------------------------------------------------------------- data
+
+
+class RowSplit(Section):
+    """Splits by the hash of each row: stable over runs, equal rows stay together."""
+
+    by: Literal["rows"] = "rows"
+    """`rows`."""
+
+    ratios: dict[SplitName, PositiveInt] = {"train": 2, "eval": 1}
+    """Share of each split, relative to the sum."""
+
+
+class ColumnSplit(Section):
+    """Splits by the hash of one column, so that all rows of a user, say, stay together."""
+
+    by: Literal["column"]
+    """`column`."""
+
+    column: ColumnName
+    """The column that keeps rows together."""
+
+    ratios: dict[SplitName, PositiveInt] = {"train": 2, "eval": 1}
+    """Share of each split, relative to the sum."""
+
+
+class TimeSplit(Section):
+    """Splits along a column of moments: what is later goes into the later split."""
+
+    by: Literal["time"]
+    """`time`."""
+
+    column: ColumnName
+    """A number, or ISO 8601 text, that grows with time."""
+
+    starts: dict[SplitName, float | str]
+    """First value of each split but the first, in ascending order: `{eval: 2016-07-01}`."""
+
+    first: SplitName = "train"
+    """The split of everything before the first start."""
+
+
+class FileSplit(Section):
+    """Splits that are separate files already."""
+
+    by: Literal["files"]
+    """`files`."""
+
+    files: dict[SplitName, str]
+    """Pattern of each split's files below `data.path`: `{train: train/*.csv, eval: …}`."""
+
+
+Split = Annotated[RowSplit | ColumnSplit | TimeSplit | FileSplit, Field(discriminator="by")]
+
+
+class Data(Section):
+    """Which rows come in."""
+
+    path: str
+    """A file, a folder or a pattern; relative to the YAML. `package://PKG/PATH` is data inside
+    an installed Python package. `{SPAN}`, `{YYYY}`, `{MM}`, `{DD}` mark spans."""
+
+    format: Literal["csv"] = "csv"
+    """How the files are written. Compressed ones (.gz, .zip, .zst) are read as they are."""
+
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """Between two cells."""
+
+    missing_values: tuple[str, ...] = ("",)
+    """Cells that mean: no value."""
+
+    columns: tuple[ColumnName, ...] | None = None
+    """Columns to take; all by default."""
+
+    exclude: tuple[ColumnName, ...] = ()
+    """Columns to leave out, for example those that only become known after the label."""
+
+    splits: Split = RowSplit()
+    """How rows are divided into train, eval and further splits."""
+
+    compress: bool = False
+    """Write the examples gzipped: a third of the space, several times slower."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rows_unless_said(cls, data: object) -> object:
+        if isinstance(data, dict) and isinstance(data.get("splits"), dict):
+            splits = data["splits"]
+            if "by" not in splits and "ratios" not in splits:
+                splits = {"ratios": splits}
+            return {**data, "splits": {"by": "rows", **splits}}
+        return data
+
+    @model_validator(mode="after")
+    def _trainable_splits(self) -> Self:
+        names = split_names(self.splits)
+        missing = [name for name in ("train", "eval") if name not in names]
+        if missing:
+            raise refuse(
+                f"the splits {', '.join(names)} lack {' and '.join(missing)}",
+                expected="at least the splits train and eval",
+                fix=f"add '{missing[0]}'",
+            )
+        return self
+
+
+def split_names(split: RowSplit | ColumnSplit | TimeSplit | FileSplit) -> list[str]:
+    """The names of the splits, in the order they are written."""
+    match split:
+        case RowSplit() | ColumnSplit():
+            return list(split.ratios)
+        case TimeSplit():
+            return [split.first, *split.starts]
+        case FileSplit():
+            return list(split.files)
+
+
+class Transform(Section):
+    """How features become the model's inputs."""
+
+    materialize: bool = False
+    """Write the transformed rows to disk as well. Off, the trainer transforms while it reads,
+    which is faster unless the same rows are trained on for very many epochs."""
+
+
+# ------------------------------------------------------------------------------- evaluation
+
+
+class Threshold(Section):
+    """What a metric must reach for the model to be blessed."""
+
+    min: FiniteFloat | None = None
+    """Lowest value accepted."""
+
+    max: FiniteFloat | None = None
+    """Highest value accepted."""
+
+    max_regression: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    """By how much the metric may be worse than that of the last blessed model. Absolute, in
+    the metric's own unit; without a blessed model it is not applied."""
+
+    @model_validator(mode="after")
+    def _something_to_hold(self) -> Self:
+        if self.min is None and self.max is None and self.max_regression is None:
+            raise refuse(
+                "the threshold is empty",
+                expected="min, max or max_regression",
+                fix="write e.g. {min: 0.8}, or drop the metric from thresholds",
+            )
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise refuse(
+                f"min {self.min} is greater than max {self.max}",
+                expected="min ≤ max",
+                fix="swap the two",
+            )
+        return self
+
+
+class Evaluation(Section):
+    """What is measured on the eval split and what a model must reach."""
+
+    metrics: tuple[str, ...] | None = None
+    """Names of metrics; by default those usual for the task."""
+
+    thresholds: dict[str, Threshold] = {}
+    """By metric. Without any, every model is blessed."""
+
+    slices: tuple[ColumnName | tuple[ColumnName, ...], ...] = ()
+    """Raw columns (or combinations of them) by whose values metrics are computed as well."""
+
+    label_key: str | None = None
+    """For a `run_fn` of your own: where the label is; by default found by the problem."""
+
+    prediction_key: str | None = None
+    """For a `run_fn` of your own: which output of `serving_default` is the prediction."""
+
+    preprocessing_signature: str | None = None
+    """For a `run_fn` of your own: the signature that makes the label from raw examples."""
+
+
+class Push(Section):
+    """Where a blessed model goes."""
+
+    directory: str | None = None
+    """Folder of versions that TensorFlow Serving watches; by default below the output."""
+
+    keep: Annotated[int, Field(ge=1)] = 5
+    """Versions kept; one that a label names is never removed. Unit: versions."""
+
+    label: Literal["stable", "canary"] = "stable"
+    """What a new version is called in the ledger."""
+
+    warmup_requests: Annotated[int, Field(ge=0, le=1000)] = 64
+    """Real rows written into the version, which a server replays before it takes traffic.
+    Unit: requests."""
+
+
+class Beam(Section):
+    """Which engine runs the data-parallel steps."""
+
+    runner: Literal["direct", "flink", "dataflow", "spark"] = "direct"
+    """`direct` is in this process; the others need their own `args`."""
+
+    args: tuple[str, ...] = ()
+    """Further Beam pipeline options, such as `--flink_master=…`."""
+
+
+# ----------------------------------------------------------------------------------- config
+
+
+class Config(Section):
+    """One pipeline."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
+    """Letters, digits, `-` and `_`; also the served model's name."""
+
+    data: Data
+    """Which rows come in."""
+
+    features: tuple[Feature, ...] = ()
+    """What the model may look at; needed unless `preprocessing_fn` is your own."""
+
+    label: Label
+    """What the model learns to predict."""
+
+    task: Task
+    """binary, multiclass or regression."""
+
+    model: Model = Model()
+    """The network."""
+
+    training: Training = Training()
+    """The training."""
+
+    schema_file: str | None = Field(default=None, alias="schema")
+    """A curated schema.pbtxt; by default the schema is inferred from the statistics."""
+
+    transform: Transform = Transform()
+    """How features become the model's inputs."""
+
+    evaluation: Evaluation = Evaluation()
+    """What is measured and what must be reached."""
+
+    push: Push = Push()
+    """Where a blessed model goes."""
+
+    beam: Beam = Beam()
+    """Which engine runs the data-parallel steps."""
+
+    preprocessing_fn: DottedPath | None = None
+    """Your own, as `package.module.function`, importable from the YAML's folder."""
+
+    run_fn: DottedPath | None = None
+    """Your own, as `package.module.function`, importable from the YAML's folder."""
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        if self.preprocessing_fn and not self.run_fn:
+            raise refuse(
+                "preprocessing_fn is your own, run_fn is not given",
+                expected="a run_fn that reads what your preprocessing_fn makes",
+                fix="add run_fn, or describe the features instead of preprocessing_fn",
+            )
+        if not self.preprocessing_fn:
+            Problem(**self._problem_sections())
+        self._check_evaluation()
+        return self
+
+    @property
+    def problem(self) -> Problem | None:
+        """The feature table and training settings; None with a preprocessing_fn of one's own."""
+        return None if self.preprocessing_fn else Problem(**self._problem_sections())
+
+    def _problem_sections(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in Problem.model_fields}
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics to compute: those listed, or the task's usual, and thresholds'."""
+        listed = self.evaluation.metrics or DEFAULT_METRICS[self.task]
+        return tuple(dict.fromkeys((*listed, *self.evaluation.thresholds)))
+
+    def _check_evaluation(self) -> None:
+        known = METRICS[self.task]
+        for name in self.metrics:
+            if name not in known:
+                raise refuse(
+                    f"evaluation names the metric '{name}' in a {self.task} task",
+                    expected=f"one of {', '.join(known)}",
+                    fix="choose a metric that fits the task",
+                    key=f"evaluation.thresholds.{name}",
+                )
+        for name, threshold in self.evaluation.thresholds.items():
+            low, high = known[name].bounds
+            for bound in ("min", "max"):
+                value = getattr(threshold, bound)
+                below = value is not None and low is not None and value < low
+                if below or (value is not None and high is not None and value > high):
+                    raise refuse(
+                        f"evaluation.thresholds.{name}.{bound} is {value}",
+                        expected=f"a number from {low} to {'∞' if high is None else high}",
+                        fix=f"{name} can't leave that range: choose a bound within it",
+                        key=f"evaluation.thresholds.{name}.{bound}",
+                    )
+            if threshold.max_regression is not None and known[name].higher_is_better is None:
+                raise refuse(
+                    f"evaluation.thresholds.{name} has max_regression",
+                    expected=f"min and max: {name} is neither better high nor low",
+                    fix="bound it by min and max",
+                    key=f"evaluation.thresholds.{name}.max_regression",
+                )
