@@ -1,0 +1,166 @@
+"""TFX's Evaluator that also says why: metrics and reasons in one small JSON file.
+
+TFMA keeps its results in TFRecords that need TensorFlow to be read. What the terminal, the
+ledger, the dashboard and the report show is written once, when the model has been evaluated,
+as `summary.json` beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.api import model_eval_lib
+from tensorflow_model_analysis.proto import config_pb2
+
+# TFMA 0.52 does not export its configuration messages, and TFX's Evaluator looks for them there;
+# the `tfx.components` package puts them in place, but it imports every other component too.
+for _name in (*config_pb2.DESCRIPTOR.message_types_by_name, "MetricDirection"):
+    if not hasattr(tfma, _name):
+        setattr(tfma, _name, getattr(config_pb2, _name))
+
+from tfx.components.evaluator import component, constants  # noqa: E402
+from tfx.components.evaluator import executor as tfx_executor  # noqa: E402
+from tfx.dsl.components.base import executor_spec  # noqa: E402
+from tfx.types import artifact_utils  # noqa: E402
+from tfx.utils import io_utils  # noqa: E402
+
+__all__ = ["SUMMARY_FILE", "Evaluator", "Executor"]
+
+SUMMARY_FILE = "summary.json"
+CANDIDATE, BASELINE = "candidate", "baseline"
+
+
+class Executor(tfx_executor.Executor):  # type: ignore[misc]
+    """Evaluates as TFX does, then writes the summary and settles the blessing."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[Any]],
+        output_dict: dict[str, list[Any]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Runs TFMA over the examples.
+
+        Raises:
+            Exception: whatever TFMA raises, for example a model without the named signature.
+        """
+        super().Do(input_dict, output_dict, exec_properties)
+        evaluation = artifact_utils.get_single_uri(output_dict["evaluation"])
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        has_baseline = bool(input_dict.get("baseline_model"))
+        gated = blessing.has_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)
+        if gated:
+            blessed = blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)
+            reasons = _reasons(evaluation)
+        else:
+            blessed, reasons = _bless(blessing, input_dict["model"][0]), []
+        summary = {
+            "blessed": bool(blessed),
+            "gated": gated,
+            "compared": has_baseline,
+            "reasons": reasons,
+            "slices": _slices(evaluation, has_baseline),
+        }
+        io_utils.write_string_file(
+            os.path.join(evaluation, SUMMARY_FILE), json.dumps(summary, indent=1)
+        )
+
+
+class Evaluator(component.Evaluator):  # type: ignore[misc]
+    """Evaluates the candidate per slice and blesses it if it holds every threshold."""
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+
+def _bless(blessing: Any, model: Any) -> int:
+    """Blesses without thresholds: nothing was asked of the model, so nothing is missing.
+
+    TFX leaves the blessing empty then, which the pusher would read as a refusal.
+    """
+    blessing.set_string_custom_property(
+        constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
+    )
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    blessing.set_int_custom_property(
+        constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.BLESSED_VALUE
+    )
+    io_utils.write_string_file(os.path.join(blessing.uri, constants.BLESSED_FILE_NAME), "")
+    return constants.BLESSED_VALUE
+
+
+def _slices(evaluation: str, has_baseline: bool) -> list[dict[str, Any]]:
+    """Tabulates the scalar metrics of each slice, the overall one first."""
+    candidate = _metrics_by_slice(evaluation, CANDIDATE if has_baseline else None)
+    baseline = _metrics_by_slice(evaluation, BASELINE) if has_baseline else {}
+    return [
+        {
+            "slice": dict(key),
+            "metrics": metrics,
+            "baseline": baseline.get(key),
+        }
+        for key, metrics in sorted(candidate.items(), key=lambda row: (len(row[0]), str(row[0])))
+    ]
+
+
+def _metrics_by_slice(
+    evaluation: str, model: str | None
+) -> dict[tuple[tuple[str, Any], ...], dict[str, float]]:
+    result = model_eval_lib.load_eval_result(evaluation, model_name=model)
+    rows = {}
+    for key, outputs in result.slicing_metrics:
+        metrics = {}
+        for values in outputs.values():
+            for by_class in values.values():
+                for name, value in by_class.items():
+                    if "doubleValue" in value and "_diff" not in name:
+                        metrics[name] = float(value["doubleValue"])
+        rows[tuple((name, _text(value)) for name, value in key)] = metrics
+    return rows
+
+
+def _text(value: Any) -> Any:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _reasons(evaluation: str) -> list[str]:
+    """Says for each threshold that was missed: which metric, where, the value, the bound."""
+    result = model_eval_lib.load_validation_result(evaluation)
+    if result is None or result.validation_ok:
+        return []
+    reasons = []
+    for per_slice in result.metric_validations_per_slice:
+        where = _slice_name(per_slice.slice_key)
+        for failure in per_slice.failures:
+            reasons.append(_reason(failure, where))
+    for missing in result.missing_slices:
+        reasons.append(f"no rows for the slice {missing}")
+    return reasons
+
+
+def _slice_name(key: Any) -> str:
+    parts = []
+    for single in key.single_slice_keys:
+        value = getattr(single, single.WhichOneof("kind"))
+        parts.append(f"{single.column}={_text(value)}")
+    return ", ".join(parts) or "all rows"
+
+
+def _reason(failure: Any, where: str) -> str:
+    name = failure.metric_key.name.removesuffix("_diff")
+    value = failure.metric_value.double_value.value
+    threshold = failure.metric_threshold
+    if threshold.HasField("change_threshold"):
+        allowed = threshold.change_threshold.absolute.value
+        return (
+            f"{name} changed by {value:+.4g} against the last blessed model on {where}, "
+            f"allowed is {allowed:+.4g}"
+        )
+    bounds = threshold.value_threshold
+    if bounds.HasField("lower_bound") and not value >= bounds.lower_bound.value:
+        return f"{name} is {value:.4g} on {where}, at least {bounds.lower_bound.value:g} is required"
+    if bounds.HasField("upper_bound") and not value <= bounds.upper_bound.value:
+        return f"{name} is {value:.4g} on {where}, at most {bounds.upper_bound.value:g} is allowed"
+    return f"{name} is {value:.4g} on {where}: {failure.message}"

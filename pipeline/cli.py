@@ -1,0 +1,101 @@
+"""The `kubetfx` command.
+
+Only Typer is imported here; each command imports what it needs when it runs, so that
+`kubetfx --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from serving.errors import UserError
+
+__all__ = ["app", "main"]
+
+DEFAULT_CONFIG = Path("examples/chicago_taxi/pipeline.yaml")
+
+app = typer.Typer(
+    name="kubetfx",
+    help="TFX pipelines that run on a laptop and on open-source Kubeflow Pipelines.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+Config = Annotated[
+    Path, typer.Argument(help="A pipeline.yaml, or the folder that holds one.", show_default=True)
+]
+Params = Annotated[
+    list[str],
+    typer.Option("--param", "-p", help="Override a setting: training.steps=500. Repeatable."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+
+
+@app.command()
+def run(
+    config: Config = DEFAULT_CONFIG,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for all that is made. [outputs/<name>]"),
+    ] = None,
+    param: Params = [],  # noqa: B006  (Typer needs a plain default)
+    json: Json = False,
+) -> None:
+    """Run a pipeline on this machine, step by step, up to the pushed model."""
+    from rich.console import Console
+
+    from pipeline import local_run, run_summary
+    from pipeline.config import read_project
+
+    project = read_project(config, param)
+    console = Console(stderr=False, highlight=False, quiet=json)
+    console.print(f"[bold]{project.config.name}[/]  {config}", style="none")
+    result = local_run.run(project, output or Path("outputs") / project.config.name, console)
+    if json:
+        print(run_summary.as_json(result))
+    else:
+        run_summary.show(result, console)
+    raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check this machine and the set-up, with the remedy for whatever fails."""
+    from pipeline import doctor as checks
+
+    raise typer.Exit(checks.run(json=json))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command and turns a user's mistake into a message and an exit code."""
+    try:
+        app(args=arguments, prog_name="kubetfx")
+    except UserError as error:
+        _show(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+def _show(error: UserError) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    rows: list[tuple[str, Any]] = [
+        ("error: ", error.what),
+        ("  expected: ", error.expected),
+        ("  fix: ", error.fix),
+    ]
+    for label, text in rows:
+        style = "bold red" if label == "error: " else "bold"
+        console.print(Text.assemble((label, style), text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""From a project to one TFX graph, written down as TFX's intermediate representation (IR).
+
+    examples → statistics → schema → anomalies
+        └──────────────────────┴─→ transform_graph → trainer → baseline → evaluator → pusher
+
+The IR is all that a launch needs. Building it imports every component (and with them TensorFlow,
+TFDV, TFMA), so `cached_ir` keeps it in a file under a key of everything that shapes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import __version__, beam_engine, source_digest
+from pipeline.config import Project
+from pipeline.metrics import METRICS
+
+if TYPE_CHECKING:
+    from tfx.proto.orchestration import pipeline_pb2
+
+__all__ = ["Locations", "build_ir", "cached_ir"]
+
+
+@dataclass(frozen=True)
+class Locations:
+    """Where one project's pipeline keeps things.
+
+    Attributes:
+        artifacts: TFX's pipeline root: the payloads of all artifacts.
+        push: the folder of versions that a model server watches.
+    """
+
+    artifacts: str
+    push: str
+
+
+def cached_ir(project: Project, locations: Locations, folder: Path) -> pipeline_pb2.Pipeline:
+    """Reads the IR from `folder` if the same project was built by the same code, else builds it."""
+    from pipeline import lean_imports
+
+    lean_imports.install()
+    from tfx.proto.orchestration import pipeline_pb2
+
+    file = folder / f"{_key(project, locations)}.pb"
+    if file.exists():
+        ir = pipeline_pb2.Pipeline()
+        ir.ParseFromString(file.read_bytes())
+        return ir
+    ir = build_ir(project, locations)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_bytes(ir.SerializeToString(deterministic=True))
+    partial.replace(file)
+    return ir
+
+
+def build_ir(project: Project, locations: Locations) -> pipeline_pb2.Pipeline:
+    """Builds the graph of TFX components and compiles it."""
+    from tfx.dsl.compiler import compiler
+    from tfx.orchestration import pipeline
+
+    graph = pipeline.Pipeline(
+        pipeline_name=project.config.name,
+        pipeline_root=locations.artifacts,
+        components=_components(project, locations),
+        enable_cache=True,
+        beam_pipeline_args=beam_engine.arguments(project.config.beam),
+    )
+    return compiler.Compiler().compile(graph)
+
+
+def _key(project: Project, locations: Locations) -> str:
+    """Digests what shapes the IR: configuration, places, our code and the installed versions."""
+    parts = (
+        project.config.model_dump_json(by_alias=True),
+        str(project.folder),
+        locations.artifacts,
+        locations.push,
+        __version__,
+        source_digest.of_packages("pipeline", "components", "trainer"),
+        _user_code_digest(project),
+        sys.version,
+        importlib.metadata.version("tfx"),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _components(project: Project, locations: Locations) -> list[Any]:
+    """Lists the nodes in the order of the data's way."""
+    from tfx.components.example_validator.component import ExampleValidator
+    from tfx.components.schema_gen.component import SchemaGen
+    from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+    from tfx.components.statistics_gen.component import StatisticsGen
+    from tfx.components.trainer.component import Trainer
+    from tfx.components.transform.component import Transform
+    from tfx.dsl.components.common.resolver import Resolver
+    from tfx.proto import trainer_pb2
+    from tfx.types import Channel
+    from tfx.types.standard_artifacts import Model, ModelBlessing
+
+    from components.baseline import BaselineStrategy
+    from components.evaluator import Evaluator
+    from components.pusher import Pusher
+
+    config = project.config
+    examples = _example_gen(project).with_id("examples")
+    statistics = StatisticsGen(examples=examples.outputs["examples"]).with_id("statistics")
+    if config.schema_file:
+        schema = ImportSchemaGen(schema_file=project.path(config.schema_file))
+    else:
+        schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
+    schema = schema.with_id("schema")
+    anomalies = ExampleValidator(
+        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
+    ).with_id("anomalies")
+    transform = Transform(
+        examples=examples.outputs["examples"],
+        schema=schema.outputs["schema"],
+        preprocessing_fn=config.preprocessing_fn or "trainer.preprocessing.preprocessing_fn",
+        materialize=config.transform.materialize,
+        disable_statistics=True,
+        custom_config=_custom_config(project),
+    ).with_id("transform")
+    rows = transform.outputs["transformed_examples"] if config.transform.materialize else None
+    training = config.training
+    trainer = Trainer(
+        examples=rows or examples.outputs["examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema.outputs["schema"],
+        run_fn=config.run_fn or "trainer.training.run_fn",
+        train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=training.steps or 0),
+        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+        custom_config={
+            **_custom_config(project),
+            "transformed": config.transform.materialize,
+        },
+    ).with_id("trainer")
+    baseline = Resolver(
+        strategy_class=BaselineStrategy,
+        candidate=trainer.outputs["model"],
+        model=Channel(type=Model),
+        model_blessing=Channel(type=ModelBlessing),
+    ).with_id("baseline")
+    evaluator = Evaluator(
+        examples=examples.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        schema=schema.outputs["schema"],
+        eval_config=eval_config(project),
+    ).with_id("evaluator")
+    pusher = Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=locations.push,
+    ).with_id("pusher")
+    return [
+        examples,
+        statistics,
+        schema,
+        anomalies,
+        transform,
+        trainer,
+        baseline,
+        evaluator,
+        pusher,
+    ]
+
+
+def _custom_config(project: Project) -> dict[str, Any]:
+    """What preprocessing and training are told, and the digest of the code that they are.
+
+    TFX's cache looks at a step's parameters; without the digest a changed function would be
+    answered with the outputs of the old one.
+    """
+    problem = project.config.problem
+    return {
+        "problem": problem.model_dump_json() if problem else json.dumps(None),
+        "code": source_digest.of_packages("trainer") + _user_code_digest(project),
+    }
+
+
+def _user_code_digest(project: Project) -> str:
+    paths = (project.config.preprocessing_fn, project.config.run_fn)
+    return source_digest.of_dotted_paths(project.folder, [path for path in paths if path])
+
+
+def eval_config(project: Project) -> Any:
+    """Words the `evaluation:` section as TFMA's EvalConfig."""
+    from tensorflow_model_analysis.proto import config_pb2 as tfma
+
+    config = project.config
+    evaluation = config.evaluation
+    problem = config.problem
+    label_key = evaluation.label_key or (problem.transformed_label if problem else None)
+    prediction_key = evaluation.prediction_key or (problem.prediction_key if problem else "")
+    preprocessing = evaluation.preprocessing_signature
+    if preprocessing is None and problem is not None and not config.run_fn:
+        preprocessing = "transform_features"
+    spec = {
+        "signature_name": "serving_default",
+        "label_key": label_key or config.label.name,
+        "prediction_key": prediction_key,
+        "preprocessing_function_names": [preprocessing] if preprocessing else [],
+    }
+    slices = [tfma.SlicingSpec()]
+    for columns in evaluation.slices:
+        keys = [columns] if isinstance(columns, str) else list(columns)
+        slices.append(tfma.SlicingSpec(feature_keys=keys))
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(name="candidate", **spec),
+            tfma.ModelSpec(name="baseline", is_baseline=True, **spec),
+        ],
+        slicing_specs=slices,
+        metrics_specs=[tfma.MetricsSpec(metrics=_metric_configs(project))],
+    )
+
+
+def _metric_configs(project: Project) -> list[Any]:
+    from tensorflow_model_analysis.proto import config_pb2 as tfma
+
+    config = project.config
+    metrics = [tfma.MetricConfig(class_name="ExampleCount")]
+    for name in config.metrics:
+        metric = METRICS[config.task][name]
+        entry = tfma.MetricConfig(
+            class_name=metric.tfma_class, config=json.dumps({"name": metric.name})
+        )
+        threshold = config.evaluation.thresholds.get(name)
+        if threshold is not None:
+            bounds = entry.threshold.value_threshold
+            if threshold.min is not None:
+                bounds.lower_bound.value = threshold.min
+            if threshold.max is not None:
+                bounds.upper_bound.value = threshold.max
+            if threshold.max_regression is not None:
+                change = entry.threshold.change_threshold
+                better = metric.higher_is_better
+                change.direction = tfma.HIGHER_IS_BETTER if better else tfma.LOWER_IS_BETTER
+                worst = -threshold.max_regression if better else threshold.max_regression
+                change.absolute.value = worst
+        metrics.append(entry)
+    return metrics
+
+
+def _example_gen(project: Project) -> Any:
+    raise NotImplementedError

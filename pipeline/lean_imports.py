@@ -1,0 +1,149 @@
+"""Lets TFX's launcher load without TensorFlow, Keras and TFMA: about one second instead of nine.
+
+Importing any part of TFX 1.21 pulls in TensorFlow, although resolving inputs, looking into the
+cache and publishing outputs need none of it. Four upstream modules are the cause, and each gets
+a stand-in that does the same for the launcher and loads the real thing when it is used:
+
+- `tfx.utils.doc_controls` imports TensorFlow's documentation decorators;
+- `tfx.dsl.io.plugins.tensorflow_gfile` imports TensorFlow for every path, local ones too;
+- `tfx.components` (the package) imports every component and with it TFMA, TFDV and Keras;
+- `tfx.components.example_gen.utils` imports TensorFlow for the tf.Example classes, while the
+  resolvers need the name of one property from it.
+
+Source: those files in the tfx 1.21.0 wheel. A test holds the stand-ins against the real
+modules' names, so that a new TFX which adds to them is noticed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+__all__ = ["install"]
+
+_GFILE = "tfx.dsl.io.plugins.tensorflow_gfile"
+_DOC_CONTROLS = "tfx.utils.doc_controls"
+_COMPONENTS = "tfx.components"
+_SPAN_PATTERNS = "tfx.components.example_gen.utils"
+_ON_DEMAND: dict[str, dict[str, str]] = {_COMPONENTS: {}, _SPAN_PATTERNS: {"SPAN_PROPERTY_NAME": "span"}}
+"""Modules whose names appear when someone asks for one, and the names that are there at once."""
+
+
+def install() -> None:
+    """Serves the stand-ins from now on; modules that are loaded already stay as they are."""
+    if not any(isinstance(finder, _StandInFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _StandInFinder())
+
+
+class _StandInFinder(MetaPathFinder):
+    """Finds those modules before the ordinary finder does."""
+
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> Any:
+        if fullname not in (_GFILE, _DOC_CONTROLS, _COMPONENTS, _SPAN_PATTERNS):
+            return None
+        real = PathFinder.find_spec(fullname, path)
+        if real is None or real.loader is None:
+            return None
+        spec = ModuleSpec(fullname, _StandInLoader(real), origin=real.origin)
+        spec.submodule_search_locations = real.submodule_search_locations
+        return spec
+
+
+class _StandInLoader(Loader):
+    def __init__(self, real: ModuleSpec) -> None:
+        self.real = real
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__name__ in _ON_DEMAND:
+            vars(module).update(_ON_DEMAND[module.__name__])
+            vars(module)["__getattr__"] = lambda name: _attribute_of_real(module, self.real, name)
+        elif module.__name__ == _DOC_CONTROLS:
+            _fill_doc_controls(module)
+        else:
+            _fill_gfile(module, self.real)
+
+
+def _attribute_of_real(module: ModuleType, real: ModuleSpec, name: str) -> Any:
+    """Runs the real module once and answers for it."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    del vars(module)["__getattr__"]
+    assert real.loader is not None
+    real.loader.exec_module(module)
+    return getattr(module, name)
+
+
+def _fill_doc_controls(module: ModuleType) -> None:
+    """Decorators for a documentation generator that nobody runs here."""
+
+    def unchanged(thing: Any, *_: Any) -> Any:
+        return thing
+
+    for name in ("do_not_doc_in_subclasses", "do_not_doc_inheritable", "do_not_generate_docs"):
+        setattr(module, name, unchanged)
+    module.documented = unchanged  # type: ignore[attr-defined]
+    module.EXTRA_DOCS = {}  # type: ignore[attr-defined]
+
+
+def _fill_gfile(module: ModuleType, real: ModuleSpec) -> None:
+    """Registers TensorFlow's filesystem for remote paths only, imported at the first of them."""
+    from tfx.dsl.io import filesystem, filesystem_registry
+
+    def on_first_use(name: str) -> Any:
+        return staticmethod(
+            lambda *args, **kwargs: getattr(_real_gfile(real), name)(*args, **kwargs)
+        )
+
+    operations = [
+        name
+        for name, member in vars(filesystem.Filesystem).items()
+        if isinstance(member, staticmethod)
+    ]
+    members = {name: on_first_use(name) for name in operations}
+    stand_in = type(
+        "TensorflowFilesystem",
+        (filesystem.Filesystem,),
+        {"SUPPORTED_SCHEMES": ["gs://", "hdfs://"], **members},
+    )
+    filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(
+        stand_in, priority=10, use_as_fallback=True
+    )
+    _register_local()
+    module.TensorflowFilesystem = stand_in  # type: ignore[attr-defined]
+
+
+def _register_local() -> None:
+    """Prefers Python's own file calls for local paths, with the field that TFX reads.
+
+    TFX's fingerprint of input files asks for `stat(path).length`, which TensorFlow's answer has
+    and that of TFX's own local plugin lacks.
+    """
+    from tfx.dsl.io import filesystem_registry
+    from tfx.dsl.io.plugins import local
+
+    class LocalFilesystem(local.LocalFilesystem):  # type: ignore[misc]
+        @staticmethod
+        def stat(path: Any) -> Any:
+            found = local.LocalFilesystem.stat(path)
+            return SimpleNamespace(length=found.st_size, mtime_nsec=found.st_mtime_ns)
+
+    filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(LocalFilesystem, priority=5)
+
+
+def _real_gfile(real: ModuleSpec) -> Any:
+    """TensorFlow's own filesystem class, loaded beside the stand-in."""
+    name = f"{_GFILE}_real"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, real.origin)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name].TensorflowFilesystem

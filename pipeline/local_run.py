@@ -1,0 +1,239 @@
+"""One run of a pipeline on this machine: every node in order, in this process.
+
+    <output>/
+        metadata.sqlite       TFX's metadata: executions, artifacts, lineage
+        artifacts/<step>/…    payloads
+        runs/<run id>/        run.log, summary.json
+        serving/<model>/<n>/  pushed versions (unless push.directory says otherwise)
+
+A run that is killed continues when it is started again: finished steps are answered from TFX's
+cache, the one that was cut off is cleaned up and runs anew.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from pipeline import chatter, failure
+from pipeline.step_board import StepBoard
+from serving.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.config import Project
+    from pipeline.launch import NodeOutcome
+
+__all__ = ["RunResult", "StepResult", "run"]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One line of the run. Units: `seconds` in s."""
+
+    name: str
+    state: str
+    seconds: float
+    detail: str
+
+
+@dataclass
+class RunResult:
+    """What a run came to; `summary.json` holds the same.
+
+    Attributes:
+        run_id: names the run in the metadata and its folder.
+        outcome: `pushed`, or `not_blessed`.
+        steps: in the order of the graph.
+        evaluation: the evaluator's summary.
+        pushed: version and folder of the served model.
+        places: where things are.
+    """
+
+    run_id: str
+    pipeline: str
+    outcome: str = "not_blessed"
+    steps: list[StepResult] = field(default_factory=list)
+    evaluation: dict[str, Any] | None = None
+    pushed: dict[str, Any] | None = None
+    places: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0 pushed, 3 stopped by a gate."""
+        return 0 if self.outcome == "pushed" else 3
+
+
+def run(project: Project, output: Path, console: Console) -> RunResult:
+    """Runs the pipeline, showing each step on `console`.
+
+    Args:
+        project: the pipeline.
+        output: folder for everything that the run makes.
+        console: where steps are shown; the run sends the libraries' own output to a log.
+
+    Raises:
+        UserError: the input can't be used, the output can't be written, or a step failed.
+    """
+    folder = _writable(output)
+    run_id = _run_id()
+    with _locked(folder):
+        run_folder = folder / "runs" / run_id
+        run_folder.mkdir(parents=True)
+        log = run_folder / "run.log"
+        result = RunResult(run_id, project.config.name)
+        result.places = {
+            "log": str(log),
+            "artifacts": str(folder / "artifacts"),
+            "metadata": str(folder / "metadata.sqlite"),
+        }
+        with chatter.redirected_to(log) as screen:
+            board_console = Console(
+                file=screen,
+                force_terminal=console.is_terminal,
+                width=console.width,
+                no_color=console.no_color,
+                highlight=False,
+            )
+            if console.quiet:
+                board_console.quiet = True
+            _run_nodes(project, folder, result, board_console, log)
+        (run_folder / "summary.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
+    return result
+
+
+def _run_nodes(
+    project: Project, folder: Path, result: RunResult, console: Console, log: Path
+) -> None:
+    sys.path.insert(0, str(project.folder))
+    steps = ["prepare"]
+    with StepBoard(console, [*STEPS, *steps]) as board:
+        board.start("prepare", "loading TFX")
+        try:
+            ir, connection = _prepare(project, folder, result.run_id)
+        except Exception as error:
+            board.finish("failed")
+            raise failure.explain(error, "prepare", log, project.folder) from error
+        from pipeline import launch, step_facts
+
+        board.finish("done", "graph and metadata")
+        for node in launch.node_ids(ir):
+            board.start(node)
+            try:
+                outcome = launch.launch(ir, node, connection)
+            except KeyboardInterrupt:
+                board.finish("stopped", "interrupted; a new run continues here")
+                raise
+            except Exception as error:
+                explained = failure.explain(error, node, log, project.folder)
+                board.finish("failed", explained.what.splitlines()[0])
+                raise explained from error
+            detail = step_facts.describe(outcome)
+            seconds = board.finish(outcome.state, detail)
+            result.steps.append(StepResult(node, outcome.state, round(seconds, 2), detail))
+            if outcome.state == "failed":
+                raise failure.StepFailure(
+                    f"step {node} failed before it started: its inputs were not there.",
+                    expected="the outputs of the steps before it",
+                    fix=f"read {log}; if artifacts were deleted, remove the output folder",
+                )
+            _note(result, outcome)
+
+
+STEPS = (
+    "examples",
+    "statistics",
+    "schema",
+    "anomalies",
+    "transform",
+    "trainer",
+    "baseline",
+    "evaluator",
+    "pusher",
+)
+
+
+def _prepare(project: Project, folder: Path, run_id: str) -> tuple[Any, Any]:
+    """Builds or loads the graph, opens the metadata and clears what a killed run left."""
+    from pipeline import graph
+
+    locations = graph.Locations(
+        artifacts=str(folder / "artifacts"), push=push_folder(project, folder)
+    )
+    ir = graph.cached_ir(project, locations, folder / ".graphs")
+    from ml_metadata import MetadataStore
+
+    from pipeline import launch, metadata
+
+    connection = metadata.sqlite_connection(folder / "metadata.sqlite")
+    metadata.abandon_unfinished(MetadataStore(connection), folder / "artifacts")
+    return launch.with_run_id(ir, run_id), connection
+
+
+def push_folder(project: Project, output: Path) -> str:
+    """Names the folder of versions that a run pushes to."""
+    directory = project.config.push.directory
+    if directory:
+        return project.path(directory)
+    return str(output / "serving" / project.config.name)
+
+
+def _note(result: RunResult, outcome: NodeOutcome) -> None:
+    """Keeps what the end of the run will tell."""
+    from pipeline import step_facts
+
+    if outcome.node == "evaluator":
+        result.evaluation = step_facts.evaluation_summary(outcome)
+    if outcome.node == "pusher":
+        pushed = outcome.output("pushed_model")
+        if pushed is not None and pushed.properties.get("pushed"):
+            result.outcome = "pushed"
+            result.pushed = {
+                "version": str(pushed.properties.get("pushed_version", "")),
+                "folder": str(pushed.properties.get("pushed_destination", "")),
+            }
+
+
+def _run_id() -> str:
+    return datetime.datetime.now().strftime("%Y%m%dT%H%M%S.%f")
+
+
+def _writable(output: Path) -> Path:
+    """Makes the output folder, or says why it can't be."""
+    folder = output.expanduser().resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"the output folder {folder} can't be written: {error.strerror}.",
+            expected="a folder in which this user may make files",
+            fix="choose another one with --output, or change its owner or mode",
+        ) from error
+    return folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the output for this process; the kernel lets go when the process dies."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another run is writing to {folder}.",
+                expected="one run at a time in one output folder",
+                fix="wait for it to end, or choose another folder with --output",
+            ) from error
+        yield

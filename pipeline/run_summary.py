@@ -1,0 +1,94 @@
+"""The end of a run as a person reads it: metrics per slice, the verdict, where things are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.local_run import RunResult
+
+__all__ = ["as_json", "show"]
+
+_SLICES_SHOWN = 8
+
+
+def as_json(result: RunResult) -> str:
+    """Writes the whole result as one JSON document."""
+    return json.dumps(asdict(result), indent=1)
+
+
+def show(result: RunResult, console: Console) -> None:
+    """Prints the table of metrics, the blessing and why, the version, and the places."""
+    evaluation = result.evaluation
+    if evaluation is not None:
+        console.print()
+        console.print(_metrics_table(evaluation))
+        _show_verdict(evaluation, console)
+    if result.pushed is not None:
+        console.print(f"[green]pushed[/] version {result.pushed['version']}")
+        console.print(f"  to {result.pushed['folder']}", soft_wrap=True)
+    else:
+        console.print("[yellow]not pushed[/]: the model is not blessed")
+    total = sum(step.seconds for step in result.steps)
+    cached = sum(step.state == "cached" for step in result.steps)
+    console.print(
+        f"{len(result.steps)} steps in {total:.0f} s" + (f", {cached} cached" if cached else "")
+    )
+    for name in ("artifacts", "log"):
+        console.print(f"{name:<10} {result.places[name]}", soft_wrap=True)
+
+
+def _metrics_table(evaluation: dict[str, Any]) -> Table:
+    rows = evaluation["slices"]
+    names = [name for name in rows[0]["metrics"] if name != "example_count"] if rows else []
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("slice")
+    table.add_column("rows", justify="right")
+    for name in names:
+        table.add_column(name, justify="right")
+    for row in rows[:_SLICES_SHOWN]:
+        metrics = row["metrics"]
+        table.add_row(
+            slice_name(row["slice"]),
+            f"{metrics.get('example_count', 0):,.0f}",
+            *[_number(metrics.get(name)) for name in names],
+        )
+        if row["baseline"] and not row["slice"]:
+            table.add_row(
+                "  last blessed model",
+                "",
+                *[_number(row["baseline"].get(name)) for name in names],
+                style="dim",
+            )
+    hidden = len(rows) - _SLICES_SHOWN
+    if hidden > 0:
+        table.add_row(f"… {hidden} more slices", style="dim")
+    return table
+
+
+def slice_name(columns: dict[str, Any]) -> str:
+    """Names a slice: `trip_start_hour=3`, or `all rows`."""
+    return ", ".join(f"{column}={value}" for column, value in columns.items()) or "all rows"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _show_verdict(evaluation: dict[str, Any], console: Console) -> None:
+    if not evaluation["blessed"]:
+        console.print("[bold yellow]not blessed[/]")
+        for reason in evaluation["reasons"]:
+            console.print(f"  {reason}")
+        return
+    if not evaluation["gated"]:
+        why = "no thresholds are set"
+    elif evaluation["compared"]:
+        why = "all thresholds hold, against the last blessed model too"
+    else:
+        why = "all thresholds hold; there is no earlier blessed model to compare with"
+    console.print(f"[bold green]blessed[/]: {why}")

@@ -1,0 +1,120 @@
+"""The few words beside a finished step: what it made, read off its artifacts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.launch import NodeOutcome
+
+__all__ = ["describe", "evaluation_summary"]
+
+
+def describe(outcome: NodeOutcome) -> str:
+    """Says in a few words what a node made; empty when there is nothing to say."""
+    describer = _DESCRIBERS.get(outcome.node)
+    if describer is None:
+        return ""
+    try:
+        return describer(outcome)
+    except (OSError, KeyError, ValueError):
+        # Words beside a step are not worth failing a run for.
+        return ""
+
+
+def evaluation_summary(outcome: NodeOutcome) -> dict[str, Any] | None:
+    """Reads the evaluator's summary: blessing, reasons, metrics per slice."""
+    evaluation = outcome.output("evaluation")
+    if evaluation is None:
+        return None
+    file = Path(evaluation.uri) / "summary.json"
+    summary: dict[str, Any] = json.loads(file.read_text())
+    return summary
+
+
+def _examples(outcome: NodeOutcome) -> str:
+    return ""
+
+
+def _statistics(outcome: NodeOutcome) -> str:
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    statistics = outcome.output("statistics")
+    assert statistics is not None
+    file = next(Path(statistics.uri).glob("Split-*/FeatureStats.pb"))
+    parsed = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read_bytes())
+    return f"{len(parsed.datasets[0].features)} columns"
+
+
+def _schema(outcome: NodeOutcome) -> str:
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    schema = outcome.output("schema")
+    assert schema is not None
+    parsed = text_format.Parse((Path(schema.uri) / "schema.pbtxt").read_text(), schema_pb2.Schema())
+    return f"{len(parsed.feature)} columns, {len(parsed.string_domain)} with a domain"
+
+
+def _anomalies(outcome: NodeOutcome) -> str:
+    from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+    anomalies = outcome.output("anomalies")
+    assert anomalies is not None
+    found = []
+    for file in sorted(Path(anomalies.uri).glob("Split-*/SchemaDiff.pb")):
+        parsed = anomalies_pb2.Anomalies.FromString(file.read_bytes())
+        split = file.parent.name.removeprefix("Split-")
+        for column, info in sorted(parsed.anomaly_info.items()):
+            found.append(f"{split}: {column}: {info.short_description}")
+        if parsed.HasField("dataset_anomaly_info"):
+            found.append(f"{split}: {parsed.dataset_anomaly_info.short_description}")
+    if not found:
+        return "none"
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return found[0] + more
+
+
+def _transform(outcome: NodeOutcome) -> str:
+    graph = outcome.output("transform_graph")
+    assert graph is not None
+    vocabularies = list(Path(graph.uri).glob("transform_fn/assets/*"))
+    return f"{len(vocabularies)} vocabularies"
+
+
+def _trainer(outcome: NodeOutcome) -> str:
+    return ""
+
+
+def _baseline(outcome: NodeOutcome) -> str:
+    baseline = outcome.output("model")
+    return f"model {baseline.id}" if baseline else "no earlier blessed model"
+
+
+def _evaluator(outcome: NodeOutcome) -> str:
+    summary = evaluation_summary(outcome)
+    if summary is None:
+        return ""
+    overall = next((row for row in summary["slices"] if not row["slice"]), None)
+    shown = [f"{name} {value:.4g}" for name, value in (overall or {"metrics": {}})["metrics"].items()]
+    verdict = "blessed" if summary["blessed"] else "not blessed"
+    return ", ".join([verdict, *[text for text in shown if not text.startswith("example_count")][:2]])
+
+
+def _pusher(outcome: NodeOutcome) -> str:
+    return ""
+
+
+_DESCRIBERS: dict[str, Callable[[NodeOutcome], str]] = {
+    "examples": _examples,
+    "statistics": _statistics,
+    "schema": _schema,
+    "anomalies": _anomalies,
+    "transform": _transform,
+    "trainer": _trainer,
+    "baseline": _baseline,
+    "evaluator": _evaluator,
+    "pusher": _pusher,
+}
