@@ -1,0 +1,357 @@
+"""A model's base in an object store: `s3://` through s3fs, `gs://` through gcsfs.
+
+An object store has no rename and no lock. A version is uploaded below its number with
+`saved_model.pb` last, and the ledger is written by a conditional put: If-Match / If-None-Match
+on S3, a generation match on Google Cloud Storage. A store that ignores the condition would let
+two pushes overwrite each other's ledger, so the first write of a process tries whether it holds.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html,
+https://cloud.google.com/storage/docs/request-preconditions
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+from serving.errors import UserError
+from serving.stores import (
+    LEDGER_NAME,
+    MODEL_FILE,
+    LedgerConflictError,
+    Snapshot,
+    VersionExistsError,
+)
+
+__all__ = ["ObjectStaging", "ObjectStore", "ObjectTree"]
+
+DEAD_AFTER_S = 3600.0
+"""A push that has not ended by then is taken for dead by a repair. Unit: seconds."""
+
+_CHUNK_BYTES = 1 << 20
+_PROBE_NAME = ".conditional-write-check"
+
+
+class ObjectTree:
+    """The objects below a prefix.
+
+    Args:
+        url: `s3://bucket/prefix` or `gs://bucket/prefix`.
+        filesystem: an fsspec filesystem; made from the URL if None.
+    """
+
+    def __init__(self, url: str, filesystem: Any = None) -> None:
+        self._url = url.rstrip("/")
+        self._fs = filesystem if filesystem is not None else _filesystem(url)
+
+    @property
+    def url(self) -> str:
+        """The prefix, with its scheme."""
+        return self._url
+
+    def sizes(self) -> Mapping[str, int]:
+        """Every object's relative path and size, in the order of the paths."""
+        prefix = self._fs._strip_protocol(self._url) + "/"
+        self._fs.invalidate_cache()
+        found = self._fs.find(prefix, detail=True)
+        return {
+            path.removeprefix(prefix): int(entry["size"])
+            for path, entry in sorted(found.items())
+            # Some tools mark a folder by an empty object whose name ends in a slash.
+            if entry["type"] == "file" and not path.endswith("/")
+        }
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The content of one object, in pieces of 1 MiB."""
+        with self._fs.open(f"{self._url}/{path}", "rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
+
+
+class ObjectStaging(ObjectTree):
+    """A version below its number that lacks `saved_model.pb`, which is held back until the end."""
+
+    def __init__(self, url: str, filesystem: Any) -> None:
+        super().__init__(url, filesystem)
+        self._model_file: bytes | None = None
+        self._added: dict[str, int] = {}
+
+    def add(self, path: str, chunks: Iterable[bytes]) -> None:
+        """Uploads one file, or keeps it if it is the one that completes the version."""
+        if path == MODEL_FILE:
+            self._model_file = b"".join(chunks)
+            return
+        self._upload(path, chunks)
+
+    def sizes(self) -> Mapping[str, int]:
+        """The files added so far; what a killed push left below the same number is none of them."""
+        held = {} if self._model_file is None else {MODEL_FILE: len(self._model_file)}
+        present = super().sizes()
+        return held | {path: present[path] for path in self._added if path in present}
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The content of one file, as the store has it."""
+        if path == MODEL_FILE and self._model_file is not None:
+            yield self._model_file
+        else:
+            yield from super().chunks(path)
+
+    def publish(self) -> None:
+        """Uploads `saved_model.pb`, which makes the prefix a version.
+
+        Raises:
+            VersionExistsError: it is one already.
+        """
+        present = super().sizes()
+        if MODEL_FILE in present:
+            raise VersionExistsError(self._url)
+        for path in present.keys() - self._added.keys():
+            self._fs.rm_file(f"{self._url}/{path}")
+        self._upload(MODEL_FILE, [self._model_file or b""])
+
+    def _upload(self, path: str, chunks: Iterable[bytes]) -> None:
+        written = 0
+        with self._fs.open(f"{self._url}/{path}", "wb") as file:
+            for chunk in chunks:
+                written += file.write(chunk)
+        self._added[path] = written
+
+
+class ObjectStore:
+    """A model's base in an object store.
+
+    Args:
+        base: `s3://bucket/prefix` or `gs://bucket/prefix`.
+    """
+
+    def __init__(self, base: str) -> None:
+        self._base = base.rstrip("/")
+        self._fs = _filesystem(base)
+        self._documents: _Documents = (
+            _S3Documents(self._base, self._fs)
+            if base.startswith("s3://")
+            else _GcsDocuments(self._base)
+        )
+        self._conditions_hold = False
+
+    @property
+    def base(self) -> str:
+        """The model's URL."""
+        return self._base
+
+    def read_ledger(self) -> Snapshot | None:
+        """The ledger's bytes, or None before the first push."""
+        return self._documents.read(LEDGER_NAME)
+
+    def swap_ledger(self, data: bytes, expected: str | None) -> None:
+        """Replaces the ledger by a conditional put.
+
+        Raises:
+            LedgerConflictError: it is another one by now.
+            UserError: the store does not honour conditions.
+        """
+        self._require_conditions()
+        self._documents.write(LEDGER_NAME, data, expected)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Does nothing: an object store has no lock, and the conditional put decides."""
+        yield
+
+    def ledger_stamp(self) -> str | None:
+        """The ledger's ETag or generation."""
+        return self._documents.stamp(LEDGER_NAME)
+
+    def folders(self) -> list[str]:
+        """The prefixes right below the base."""
+        self._fs.invalidate_cache()
+        try:
+            entries = self._fs.ls(self._base, detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(
+            entry["name"].rstrip("/").rsplit("/", 1)[-1]
+            for entry in entries
+            if entry["type"] == "directory"
+        )
+
+    def version(self, number: int) -> ObjectTree:
+        """The files of one version."""
+        return ObjectTree(f"{self._base}/{number}", self._fs)
+
+    @contextmanager
+    def stage(self, number: int) -> Iterator[ObjectStaging]:
+        """Starts uploading a version.
+
+        What a failed push leaves has no `saved_model.pb`: no server takes it for a version, the
+        push run again writes over it, and `sweep` deletes it.
+        """
+        yield ObjectStaging(f"{self._base}/{number}", self._fs)
+
+    def remove(self, number: int) -> None:
+        """Deletes `saved_model.pb` first, so that no server loads a half deleted version."""
+        url = f"{self._base}/{number}"
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(f"{url}/{MODEL_FILE}")
+        for path in ObjectTree(url, self._fs).sizes():
+            with suppress(FileNotFoundError):
+                self._fs.rm_file(f"{url}/{path}")
+
+    def is_being_written(self, number: int, age_s: float) -> bool:
+        """Whether the push began less than an hour ago: a store can't tell who lives."""
+        return age_s < DEAD_AFTER_S
+
+    def keep_aside(self, data: bytes) -> str:
+        """Saves the bytes of an unreadable ledger beside it and returns the URL."""
+        url = f"{self._base}/.{LEDGER_NAME}.unreadable-{time.time_ns()}"
+        self._fs.pipe_file(url, data)
+        return url
+
+    def sweep(self, abandoned: Iterable[int] = ()) -> list[str]:
+        """Deletes the uploads of pushes that are known to have died and returns their names."""
+        swept = []
+        for number in abandoned:
+            files = self.version(number).sizes()
+            if files and MODEL_FILE not in files:
+                self.remove(number)
+                swept.append(str(number))
+        return swept
+
+    def _require_conditions(self) -> None:
+        """Tries both conditions on a small object.
+
+        Raises:
+            UserError: a put went through although its condition was false.
+        """
+        if self._conditions_hold:
+            return
+        with suppress(LedgerConflictError):
+            self._documents.write(_PROBE_NAME, b"", None)
+        for condition, expected in (("If-None-Match", None), ("If-Match", self._documents.never)):
+            try:
+                self._documents.write(_PROBE_NAME, b"", expected)
+            except LedgerConflictError:
+                continue
+            raise UserError(
+                f"the object store behind {self._base} ignores {condition} on a put",
+                expected="conditional writes, without which two pushes can lose each other",
+                fix="use a store that has them (AWS S3, GCS, MinIO, SeaweedFS 4) or a volume",
+            )
+        self._conditions_hold = True
+
+
+class _Documents(Protocol):
+    """Small objects that are replaced only if nobody else did."""
+
+    never: str
+    """A token that no object ever has."""
+
+    def read(self, name: str) -> Snapshot | None: ...
+
+    def write(self, name: str, data: bytes, expected: str | None) -> None: ...
+
+    def stamp(self, name: str) -> str | None: ...
+
+
+class _S3Documents:
+    """Conditional puts by ETag."""
+
+    never = '"0"'
+
+    def __init__(self, base: str, filesystem: Any) -> None:
+        self._bucket, _, self._prefix = base.removeprefix("s3://").partition("/")
+        self._fs = filesystem
+
+    def read(self, name: str) -> Snapshot | None:
+        import fsspec.asyn
+
+        try:
+            answer = self._fs.call_s3("get_object", **self._place(name))
+        except FileNotFoundError:
+            return None
+        data = fsspec.asyn.sync(self._fs.loop, answer["Body"].read)
+        return Snapshot(data, answer["ETag"])
+
+    def write(self, name: str, data: bytes, expected: str | None) -> None:
+        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+        try:
+            self._fs.call_s3("put_object", **self._place(name), Body=data, **condition)
+        except OSError as error:
+            if _s3_code(error) in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
+                raise LedgerConflictError(name) from error
+            raise
+
+    def stamp(self, name: str) -> str | None:
+        try:
+            return str(self._fs.call_s3("head_object", **self._place(name))["ETag"])
+        except FileNotFoundError:
+            return None
+
+    def _place(self, name: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": f"{self._prefix}/{name}".lstrip("/")}
+
+
+class _GcsDocuments:
+    """Conditional puts by object generation."""
+
+    never = "1"
+
+    def __init__(self, base: str) -> None:
+        from google.cloud import storage
+
+        bucket, _, self._prefix = base.removeprefix("gs://").partition("/")
+        self._bucket = storage.Client().bucket(bucket)
+
+    def read(self, name: str) -> Snapshot | None:
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        while True:
+            blob = self._bucket.get_blob(self._key(name))
+            if blob is None:
+                return None
+            try:
+                data = blob.download_as_bytes(if_generation_match=blob.generation)
+            except (NotFound, PreconditionFailed):
+                # Replaced between the two requests: the next round reads the new one.
+                continue
+            return Snapshot(data, str(blob.generation))
+
+    def write(self, name: str, data: bytes, expected: str | None) -> None:
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        # Generation 0 stands for "there is no such object".
+        generation = 0 if expected is None else int(expected)
+        try:
+            self._bucket.blob(self._key(name)).upload_from_string(
+                data, content_type="application/json", if_generation_match=generation
+            )
+        except (NotFound, PreconditionFailed) as error:
+            raise LedgerConflictError(name) from error
+
+    def stamp(self, name: str) -> str | None:
+        blob = self._bucket.get_blob(self._key(name))
+        return None if blob is None else str(blob.generation)
+
+    def _key(self, name: str) -> str:
+        return f"{self._prefix}/{name}".lstrip("/")
+
+
+def _filesystem(url: str) -> Any:
+    """An fsspec filesystem that never answers from a listing it kept.
+
+    Credentials and endpoint come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`,
+    `GOOGLE_APPLICATION_CREDENTIALS`, …), as for every other client of the two.
+    """
+    if url.startswith("s3://"):
+        import s3fs
+
+        return s3fs.S3FileSystem(use_listings_cache=False)
+    import gcsfs
+
+    return gcsfs.GCSFileSystem(use_listings_cache=False)
+
+
+def _s3_code(error: BaseException) -> str:
+    cause = error.__cause__
+    response = getattr(cause, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
