@@ -21,8 +21,8 @@ def main() -> int:
     print(
         f"{sys.executable} is Python {version} and there is no other one on PATH that fits\n"
         "  expected: Python 3.11, 3.12 or 3.13\n"
-        "  fix: install one (Debian and Ubuntu: apt-get install python3.12, or the newest one"
-        " listed there), or name it: make setup PYTHON=/path/to/python3.12",
+        "  fix: install one (apt-get install python3.11 on Debian 12, python3.12 on Ubuntu 24.04,"
+        " python3.13 on Debian 13), or name one: make setup PYTHON=/path/to/python3.12",
         file=sys.stderr,
     )
     return 2

@@ -97,7 +97,11 @@ def _walk(image: bytes) -> Iterator[VersionNeed]:
                 weak=bool(flags & _VER_FLG_WEAK),
                 flags_offset=wanted + 4,
             )
+            if step == 0:
+                break
             wanted += step
+        if following == 0:
+            break
         need += following
 
 
