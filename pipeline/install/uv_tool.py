@@ -19,10 +19,16 @@ from serving.errors import UserError
 
 __all__ = ["Uv", "find_or_fetch"]
 
-OLDEST_USABLE = (0, 8)
-"""Before 0.8 `uv venv` has no `--clear`."""
+OLDEST_USABLE = (0, 11)
+"""Before 0.11 the system's certificates went by another name."""
 
 _DROPPED = ("PYTHONDONTWRITEBYTECODE", "PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX")
+# Where Debian, Red Hat and macOS keep the certificates that the machine's owner trusts.
+_SYSTEM_CERTIFICATES = (
+    Path("/etc/ssl/certs/ca-certificates.crt"),
+    Path("/etc/pki/tls/certs/ca-bundle.crt"),
+    Path("/System/Library/Keychains"),
+)
 # A user behind a company's mirror has told pip about it; uv reads other names.
 _PIP_TO_UV = (
     ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
@@ -106,6 +112,10 @@ def installer_environment(environ: Mapping[str, str]) -> dict[str, str]:
     for pip_name, uv_name in _PIP_TO_UV:
         if pip_name in environ:
             clean.setdefault(uv_name, environ[pip_name])
+    # Without this uv trusts its own list only, and fails where a company's proxy or mirror
+    # has a certificate that pip, git and the browser accept.
+    if any(path.exists() for path in _SYSTEM_CERTIFICATES):
+        clean.setdefault("UV_SYSTEM_CERTS", "true")
     return clean
 
 

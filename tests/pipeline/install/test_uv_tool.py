@@ -45,9 +45,9 @@ def test_uv_on_path_is_taken_when_it_is_new_enough(
     tmp_path: Path, pin: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_path = without_pips(monkeypatch, tmp_path, script)
-    script(on_path / "uv", "echo uv 0.9.17 '(made here)'")
+    script(on_path / "uv", "echo uv 0.12.3 '(made here)'")
     found = find_or_fetch(tmp_path / "private", pin)
-    assert (found.version, found.origin) == ("0.9.17", "from PATH")
+    assert (found.version, found.origin) == ("0.12.3", "from PATH")
     assert found.binary == on_path / "uv"
 
 
@@ -55,7 +55,7 @@ def test_old_uv_on_path_gives_way_to_the_private_one(
     tmp_path: Path, pin: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on_path = without_pips(monkeypatch, tmp_path, script)
-    script(on_path / "uv", "echo uv 0.4.30")
+    script(on_path / "uv", "echo uv 0.9.17")
     private = script(tmp_path / "private" / "bin" / "uv", "echo uv 0.13.9")
     assert find_or_fetch(tmp_path / "private", pin).binary == private
 
@@ -97,7 +97,10 @@ def test_failing_uv_passes_its_last_lines_on(tmp_path: Path, script: Script) -> 
         uv.run("pip", "install", quiet=True)
 
 
-def test_installer_sees_the_mirror_told_to_pip_but_no_other_environment() -> None:
+def test_installer_sees_the_mirror_told_to_pip_but_no_other_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uv_tool, "_SYSTEM_CERTIFICATES", (tmp_path / "none", tmp_path))
     given = {
         "HOME": "/home/me",
         "PYTHONDONTWRITEBYTECODE": "1",
@@ -113,6 +116,7 @@ def test_installer_sees_the_mirror_told_to_pip_but_no_other_environment() -> Non
         "UV_DEFAULT_INDEX": "https://mirror.example/simple",
         "SSL_CERT_FILE": "/etc/own.pem",
         "UV_PYTHON_DOWNLOADS": "never",
+        "UV_SYSTEM_CERTS": "true",
     }
 
 
