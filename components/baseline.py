@@ -16,7 +16,7 @@ _BLESSED = "blessed"
 _MODEL_ID = "current_model_id"
 
 
-class BaselineStrategy(resolver.ResolverStrategy):  # type: ignore[misc]
+class BaselineStrategy(resolver.ResolverStrategy):
     """Resolves the newest blessed model other than the candidate.
 
     TFX's LatestBlessedModelStrategy may answer with the candidate itself: the second run on

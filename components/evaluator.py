@@ -8,7 +8,6 @@ as `summary.json` beside them.
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -33,10 +32,10 @@ SUMMARY_FILE = "summary.json"
 CANDIDATE, BASELINE = "candidate", "baseline"
 
 
-class Executor(tfx_executor.Executor):  # type: ignore[misc]
+class Executor(tfx_executor.Executor):
     """Evaluates as TFX does, then writes the summary and settles the blessing."""
 
-    def Do(
+    def Do(  # noqa: N802  (TFX's name)
         self,
         input_dict: dict[str, list[Any]],
         output_dict: dict[str, list[Any]],
@@ -65,11 +64,11 @@ class Executor(tfx_executor.Executor):  # type: ignore[misc]
             "slices": _slices(evaluation, has_baseline),
         }
         io_utils.write_string_file(
-            os.path.join(evaluation, SUMMARY_FILE), json.dumps(summary, indent=1)
+            f"{evaluation}/{SUMMARY_FILE}", json.dumps(summary, indent=1)
         )
 
 
-class Evaluator(component.Evaluator):  # type: ignore[misc]
+class Evaluator(component.Evaluator):
     """Evaluates the candidate per slice and blesses it if it holds every threshold."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
@@ -87,8 +86,8 @@ def _bless(blessing: Any, model: Any) -> int:
     blessing.set_int_custom_property(
         constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.BLESSED_VALUE
     )
-    io_utils.write_string_file(os.path.join(blessing.uri, constants.BLESSED_FILE_NAME), "")
-    return constants.BLESSED_VALUE
+    io_utils.write_string_file(f"{blessing.uri}/{constants.BLESSED_FILE_NAME}", "")
+    return 1
 
 
 def _slices(evaluation: str, has_baseline: bool) -> list[dict[str, Any]]:
@@ -160,7 +159,9 @@ def _reason(failure: Any, where: str) -> str:
         )
     bounds = threshold.value_threshold
     if bounds.HasField("lower_bound") and not value >= bounds.lower_bound.value:
-        return f"{name} is {value:.4g} on {where}, at least {bounds.lower_bound.value:g} is required"
+        return (
+            f"{name} is {value:.4g} on {where}, at least {bounds.lower_bound.value:g} is required"
+        )
     if bounds.HasField("upper_bound") and not value <= bounds.upper_bound.value:
         return f"{name} is {value:.4g} on {where}, at most {bounds.upper_bound.value:g} is allowed"
     return f"{name} is {value:.4g} on {where}: {failure.message}"

@@ -49,10 +49,11 @@ def run(
     """Run a pipeline on this machine, step by step, up to the pushed model."""
     from rich.console import Console
 
-    from pipeline import local_run, run_summary
+    from pipeline import local_run, preflight, run_summary
     from pipeline.config import read_project
 
     project = read_project(config, param)
+    preflight.check(project)
     console = Console(stderr=False, highlight=False, quiet=json)
     console.print(f"[bold]{project.config.name}[/]  {config}", style="none")
     result = local_run.run(project, output or Path("outputs") / project.config.name, console)
@@ -61,6 +62,28 @@ def run(
     else:
         run_summary.show(result, console)
     raise typer.Exit(result.exit_code)
+
+
+@app.command()
+def init(
+    data: Annotated[str, typer.Argument(help="A CSV file, a folder of them, or a pattern.")],
+    label: Annotated[str, typer.Option("--label", "-l", help="The column to predict.")],
+    folder: Annotated[
+        Path | None, typer.Option("--folder", "-f", help="Where to put it. [./<name of the data>]")
+    ] = None,
+    delimiter: Annotated[str, typer.Option(help="Between two cells.")] = ",",
+) -> None:
+    """Write a pipeline.yaml for data of your own, with the kinds guessed from the data."""
+    from rich.console import Console
+
+    from pipeline import new_project
+
+    file, made = new_project.write(data, label, folder, delimiter=delimiter)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"[green]wrote[/] {file}: {made.features} features")
+    for column, reason in made.left_out.items():
+        console.print(f"  not used: {column}: {reason}", markup=False)
+    console.print(f"run it with: [bold]kubetfx run {file}[/]")
 
 
 @app.command()

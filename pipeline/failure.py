@@ -13,7 +13,7 @@ from serving.errors import UserError
 __all__ = ["StepFailure", "explain"]
 
 
-class StepFailure(UserError):
+class StepFailure(UserError):  # noqa: N818  (it is told, not handled)
     """A step failed for a reason that is neither the user's input nor a gate: exit code 1."""
 
     exit_code = 1
@@ -50,7 +50,8 @@ def explain(error: BaseException, step: str, log: Path, user_folder: Path) -> Us
                 for frame in frames
             )
             return UserError(
-                f"step {step}: your code raised {type(link).__name__}: {_first_line(link)}\n{lines}",
+                f"step {step}: your code raised {type(link).__name__}: "
+                f"{_first_line(link)}\n{lines}",
                 expected="a function that returns",
                 fix=f"mend the last line above; the whole traceback is in {log}",
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pipeline import lean_imports
 
@@ -113,9 +113,7 @@ def launch(
         return NodeOutcome(node, NodeState.SKIPPED, None, {})
     with store as handle:
         state = NodeState(execution_state(handle.store, execution_id))
-        return NodeOutcome(
-            node, state, execution_id, output_artifacts(handle.store, execution_id)
-        )
+        return NodeOutcome(node, state, execution_id, output_artifacts(handle.store, execution_id))
 
 
 def _node(ir: pipeline_pb2.Pipeline, node: str) -> pipeline_pb2.PipelineNode:
@@ -125,13 +123,13 @@ def _node(ir: pipeline_pb2.Pipeline, node: str) -> pipeline_pb2.PipelineNode:
     raise KeyError(f"no node {node!r} in the pipeline; it has {', '.join(node_ids(ir))}")
 
 
-class _Deferred(base_executor_operator.BaseExecutorOperator):  # type: ignore[misc]
+class _Deferred(base_executor_operator.BaseExecutorOperator):
     """Stands for an operator that imports its executor only when the executor runs.
 
     TFX's operators import it when they are made, before the cache is asked.
     """
 
-    SUPPORTED_PLATFORM_CONFIG_TYPE: list[Any] = []
+    SUPPORTED_PLATFORM_CONFIG_TYPE: ClassVar[list[Any]] = []
     operator: type[base_executor_operator.BaseExecutorOperator]
 
     def run_executor(self, execution_info: Any) -> Any:
@@ -143,14 +141,16 @@ class _Deferred(base_executor_operator.BaseExecutorOperator):  # type: ignore[mi
 class DeferredPython(_Deferred):
     """Runs a plain Python executor."""
 
-    SUPPORTED_EXECUTOR_SPEC_TYPE = [executable_spec_pb2.PythonClassExecutableSpec]
+    SUPPORTED_EXECUTOR_SPEC_TYPE: ClassVar[list[Any]] = [
+        executable_spec_pb2.PythonClassExecutableSpec
+    ]
     operator = python_executor_operator.PythonExecutorOperator
 
 
 class DeferredBeam(_Deferred):
     """Runs a Beam executor, on the engine that the node's Beam arguments name."""
 
-    SUPPORTED_EXECUTOR_SPEC_TYPE = [executable_spec_pb2.BeamExecutableSpec]
+    SUPPORTED_EXECUTOR_SPEC_TYPE: ClassVar[list[Any]] = [executable_spec_pb2.BeamExecutableSpec]
 
     def run_executor(self, execution_info: Any) -> Any:
         from pipeline.beam_engine import in_process_pipeline, is_in_process

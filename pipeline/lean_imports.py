@@ -29,7 +29,10 @@ _GFILE = "tfx.dsl.io.plugins.tensorflow_gfile"
 _DOC_CONTROLS = "tfx.utils.doc_controls"
 _COMPONENTS = "tfx.components"
 _SPAN_PATTERNS = "tfx.components.example_gen.utils"
-_ON_DEMAND: dict[str, dict[str, str]] = {_COMPONENTS: {}, _SPAN_PATTERNS: {"SPAN_PROPERTY_NAME": "span"}}
+_ON_DEMAND: dict[str, dict[str, str]] = {
+    _COMPONENTS: {},
+    _SPAN_PATTERNS: {"SPAN_PROPERTY_NAME": "span"},
+}
 """Modules whose names appear when someone asks for one, and the names that are there at once."""
 
 
@@ -97,9 +100,10 @@ def _fill_gfile(module: ModuleType, real: ModuleSpec) -> None:
     from tfx.dsl.io import filesystem, filesystem_registry
 
     def on_first_use(name: str) -> Any:
-        return staticmethod(
-            lambda *args, **kwargs: getattr(_real_gfile(real), name)(*args, **kwargs)
-        )
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return getattr(_real_gfile(real), name)(*args, **kwargs)
+
+        return staticmethod(call)
 
     operations = [
         name
@@ -128,7 +132,7 @@ def _register_local() -> None:
     from tfx.dsl.io import filesystem_registry
     from tfx.dsl.io.plugins import local
 
-    class LocalFilesystem(local.LocalFilesystem):  # type: ignore[misc]
+    class LocalFilesystem(local.LocalFilesystem):
         @staticmethod
         def stat(path: Any) -> Any:
             found = local.LocalFilesystem.stat(path)
@@ -142,7 +146,8 @@ def _real_gfile(real: ModuleSpec) -> Any:
     name = f"{_GFILE}_real"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, real.origin)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)

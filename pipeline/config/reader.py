@@ -62,7 +62,7 @@ def read_project(file: Path, overrides: Iterable[str] = ()) -> Project:
     if file.is_dir() and (file / CONFIG_FILE).exists():
         file = file / CONFIG_FILE
     document = read_document(file)
-    values = document.values
+    values: Any = document.values
     for override in overrides:
         values = _overridden(values, override)
     document = Document(document.file, values, document.lines)
@@ -73,7 +73,7 @@ def read_project(file: Path, overrides: Iterable[str] = ()) -> Project:
     return Project(config, document)
 
 
-def _overridden(values: dict[str, Any], override: str) -> dict[str, Any]:
+def _overridden(values: Any, override: str) -> Any:
     """Returns `values` with one `a.b=value` applied; the input stays as it is."""
     key, equals, text = override.partition("=")
     keys = tuple(part for part in key.strip().split(".") if part)

@@ -147,6 +147,7 @@ class Data(Section):
                 f"the splits {', '.join(names)} lack {' and '.join(missing)}",
                 expected="at least the splits train and eval",
                 fix=f"add '{missing[0]}'",
+                key="splits",
             )
         return self
 
@@ -309,17 +310,23 @@ class Config(Section):
                 fix="add run_fn, or describe the features instead of preprocessing_fn",
             )
         if not self.preprocessing_fn:
-            Problem(**self._problem_sections())
+            self._problem()
         self._check_evaluation()
         return self
 
     @property
     def problem(self) -> Problem | None:
         """The feature table and training settings; None with a preprocessing_fn of one's own."""
-        return None if self.preprocessing_fn else Problem(**self._problem_sections())
+        return None if self.preprocessing_fn else self._problem()
 
-    def _problem_sections(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in Problem.model_fields}
+    def _problem(self) -> Problem:
+        return Problem(
+            features=self.features,
+            label=self.label,
+            task=self.task,
+            model=self.model,
+            training=self.training,
+        )
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -104,9 +104,9 @@ def _written_path(fault: ErrorDetails, document: Document) -> KeyPath:
     path: list[str | int] = []
     parts = list(fault["loc"])
     for index, part in enumerate(parts):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+        is_key = isinstance(value, dict) and part in value
+        is_index = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if is_key or is_index:
             value = value[part]
         elif index < len(parts) - 1 or fault["type"] != "missing":
             continue

@@ -1,0 +1,310 @@
+"""Holds a configuration against its data before anything is written.
+
+Every fault that can be found by reading (the data once, the user's code as text) is told here, in
+a second or two, rather than by a step minutes later.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pyarrow as pa
+
+from components import data_path, table_facts, table_format
+from components.expression import Expression
+from components.nearest_name import did_you_mean
+from components.table_facts import ColumnFacts, TableFacts
+from components.table_format import TableFormat
+from pipeline.config import Project
+from pipeline.config.sections import ColumnSplit, FileSplit, TimeSplit
+from serving.errors import UserError
+from trainer.problem import (
+    Boolean,
+    Bucketized,
+    Feature,
+    Integer,
+    LogNumeric,
+    Numeric,
+    Task,
+    Timestamp,
+)
+
+__all__ = ["check", "data_format", "data_location"]
+
+MAX_SLICES = 1_000
+"""More values than this make a slice per row rather than per group."""
+
+_ARROW = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string(), "empty": pa.null()}
+
+
+def data_format(project: Project) -> TableFormat:
+    """Makes the reader of the project's data from its `data:` section."""
+    data = project.config.data
+    settings = {"delimiter": data.delimiter, "missing_values": data.missing_values}
+    return table_format.format_from_settings(data.format, settings)
+
+
+def data_location(project: Project) -> str:
+    """Resolves `data.path` to a path or URL that can be opened."""
+    written = project.config.data.path
+    if written.startswith("package://"):
+        return data_path.resolve_path(written)
+    return project.path(written)
+
+
+def check(project: Project) -> TableFacts | None:
+    """Refuses a project that can't run, naming file, line or key.
+
+    Returns:
+        What the data hold; None where they are laid out in spans, which only the run resolves.
+
+    Raises:
+        UserError: the first fault found.
+    """
+    _check_code(project)
+    _check_schema_file(project)
+    location = data_location(project)
+    if "{" in location:
+        return None
+    facts = _inspect(project, location)
+    _check_columns(project, facts)
+    _check_label(project, facts)
+    for index, feature in enumerate(project.config.features):
+        column = facts.column(feature.name, project.place("features", index, "name"))
+        _check_feature(feature, column, project.place("features", index))
+    _check_slices(project, facts)
+    return facts
+
+
+def _inspect(project: Project, location: str) -> TableFacts:
+    splits = project.config.data.splits
+    reader = data_format(project)
+    if not isinstance(splits, FileSplit):
+        return table_facts.inspect(location, reader)
+    files = [
+        file
+        for pattern in splits.files.values()
+        for file in data_path.find_data_files(f"{location}/{pattern}", reader.suffixes)
+    ]
+    return table_facts.inspect_files(files, reader)
+
+
+def _check_columns(project: Project, facts: TableFacts) -> None:
+    """Columns named in `data:` and `training:` exist, and none that is needed is left out."""
+    config = project.config
+    data = config.data
+    named: list[tuple[tuple[str, ...], str]] = [
+        (("data", "exclude"), name) for name in data.exclude
+    ]
+    named += [(("data", "columns"), name) for name in data.columns or ()]
+    if isinstance(data.splits, ColumnSplit | TimeSplit):
+        named.append((("data", "splits", "column"), data.splits.column))
+    if config.training.weight_column:
+        named.append((("training", "weight_column"), config.training.weight_column))
+    for keys, name in named:
+        facts.column(name, project.place(*keys))
+    kept = set(data.columns or facts.names) - set(data.exclude)
+    for index, feature in enumerate(config.features):
+        if feature.name in facts.names and feature.name not in kept:
+            raise UserError(
+                f"{project.place('features', index)}: the feature {feature.name!r} is left out "
+                "of the data by data.exclude or data.columns.",
+                expected="features among the columns that are taken",
+                fix="drop the feature, or take the column",
+            )
+
+
+def _check_label(project: Project, facts: TableFacts) -> None:
+    label, task = project.config.label, project.config.task
+    place = project.place("label")
+    if label.expression is not None:
+        expression = Expression.parse(label.expression, place)
+        for name in expression.columns:
+            facts.column(name, place)
+        kind = expression.result_type({name: _ARROW[facts.types[name]] for name in facts.names})
+        if task is not Task.MULTICLASS and pa.types.is_string(kind):
+            raise UserError(
+                f"{place}: the expression {label.expression!r} gives text.",
+                expected=f"a number or a comparison, for task: {task}",
+                fix="compare the text with a value: `column == 'value'`",
+            )
+        if label.name in facts.names:
+            raise UserError(
+                f"{place}: the data have a column {label.name!r} already.",
+                expected="a new name for the value of the expression",
+                fix="choose another label.name",
+            )
+        return
+    assert label.column is not None
+    column = facts.column(label.column, place)
+    if column.is_constant:
+        raise UserError(
+            f"{place}: the label {column.name!r} is "
+            + (
+                f"{column.examples[0]!r} in all {facts.rows:,} rows."
+                if column.examples
+                else "empty."
+            ),
+            expected="at least two different values to tell apart",
+            fix="choose another label column, or bring data with both outcomes",
+        )
+    if task is Task.REGRESSION and not column.is_numeric:
+        raise _not_numeric(column, place, "a label of task: regression")
+    if task is Task.BINARY:
+        _check_binary(project, column, place)
+
+
+def _check_binary(project: Project, column: ColumnFacts, place: str) -> None:
+    if column.distinct > 2:
+        raise UserError(
+            f"{place}: the label {column.name!r} has {column.distinct:,} different values, "
+            f"such as {', '.join(column.examples[:3])}.",
+            expected="two values for task: binary",
+            fix=f"use task: multiclass or regression, or an expression such as "
+            f"`{column.name} > {column.examples[0]}`",
+        )
+    if project.config.label.positive is None and not column.is_boolean:
+        values = " and ".join(repr(value) for value in column.examples)
+        raise UserError(
+            f"{place}: the label {column.name!r} holds {values}.",
+            expected="0/1 or true/false, or to be told which value means yes",
+            fix=f"add `positive: {column.examples[0]}` to the label",
+        )
+
+
+def _check_feature(feature: Feature, column: ColumnFacts, place: str) -> None:
+    """The column's values fit the feature's kind."""
+    if column.type == "empty":
+        return
+    if isinstance(feature, Numeric | LogNumeric | Bucketized) and not column.is_numeric:
+        raise _not_numeric(column, place, f"a feature of kind: {feature.kind}")
+    if isinstance(feature, Integer) and column.type != "int64":
+        raise UserError(
+            f"{place}: {column.name!r} holds {column.examples[0]!r}, which is no whole number.",
+            expected="whole numbers for kind: integer",
+            fix="use kind: categorical for text, kind: bucketized for fractions",
+        )
+    if isinstance(feature, Boolean) and not column.is_boolean:
+        raise UserError(
+            f"{place}: {column.name!r} holds {', '.join(map(repr, column.examples[:3]))}.",
+            expected="0/1, true/false or yes/no for kind: boolean",
+            fix="use kind: categorical",
+        )
+    if isinstance(feature, Timestamp):
+        if feature.format == "iso8601" and not column.is_iso8601:
+            raise UserError(
+                f"{place}: {column.name!r} holds {column.examples[0]!r}.",
+                expected="YYYY-MM-DD or YYYY-MM-DDThh:mm:ss for format: iso8601",
+                fix="use format: epoch_s for seconds since 1970, or write the column as ISO 8601",
+            )
+        if feature.format != "iso8601" and not column.is_numeric:
+            raise _not_numeric(column, place, f"a timestamp of format: {feature.format}")
+
+
+def _not_numeric(column: ColumnFacts, place: str, wanted: str) -> UserError:
+    cell = column.first_text
+    shown = (
+        f"{cell.text!r} in {cell.file} line {cell.line}"
+        if cell
+        else f"text such as {', '.join(map(repr, column.examples[:3]))}"
+    )
+    return UserError(
+        f"{place}: {column.name!r} holds {shown}.",
+        expected=f"numbers only, for {wanted}",
+        fix="mend the cell, add it to data.missing_values, or use kind: categorical",
+    )
+
+
+def _check_slices(project: Project, facts: TableFacts) -> None:
+    for index, slice_ in enumerate(project.config.evaluation.slices):
+        place = project.place("evaluation", "slices", index)
+        values = 1
+        names = [slice_] if isinstance(slice_, str) else list(slice_)
+        for name in names:
+            values *= max(1, facts.column(name, place).distinct)
+        if values > MAX_SLICES:
+            raise UserError(
+                f"{place}: {' × '.join(names)} has up to {values:,} values.",
+                expected=f"at most {MAX_SLICES:,} slices",
+                fix="slice by a column with fewer values",
+            )
+
+
+def _check_schema_file(project: Project) -> None:
+    written = project.config.schema_file
+    if written is None or "://" in written:
+        return
+    file = Path(project.path(written))
+    if not file.is_file():
+        raise UserError(
+            f"{project.place('schema')}: there is no file {file}.",
+            expected="a schema.pbtxt",
+            fix="leave `schema:` out to have the schema inferred, then curate that one",
+        )
+
+
+def _check_code(project: Project) -> None:
+    """The user's functions exist; their modules are read, not run."""
+    for key in ("preprocessing_fn", "run_fn"):
+        path = getattr(project.config, key)
+        if path is None:
+            continue
+        module, _, function = path.rpartition(".")
+        file = _module_file(project.folder, module)
+        place = project.place(key)
+        if file is None:
+            raise UserError(
+                f"{place}: there is no module '{module}'.",
+                expected=f"a Python module below {project.folder}, or an installed one",
+                fix=f"make {project.folder / (module.replace('.', '/') + '.py')}, "
+                "or correct the path",
+            )
+        try:
+            tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+        except (SyntaxError, UnicodeDecodeError) as error:
+            line = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
+            raise UserError(
+                f"{place}: {file}{line} is not valid Python: {error}.",
+                expected="a module that imports",
+                fix="mend the line",
+            ) from error
+        names = _defined_names(tree)
+        if names is not None and function not in names:
+            raise UserError(
+                f"{place}: {file} defines no '{function}'.",
+                expected=f"a function {function} in {module}",
+                fix=did_you_mean(function, sorted(names)) or f"define {function}",
+            )
+
+
+def _module_file(folder: Path, module: str) -> Path | None:
+    path = folder.joinpath(*module.split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if file.exists():
+            return file
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin else None
+
+
+def _defined_names(tree: ast.Module) -> set[str] | None:
+    """Names bound at a module's top level; None when `import *` may bind any."""
+    names: set[str] = set()
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                names.add(node.name)
+            case ast.Assign():
+                names.update(target.id for target in node.targets if isinstance(target, ast.Name))
+            case ast.Import() | ast.ImportFrom():
+                for alias in node.names:
+                    if alias.name == "*":
+                        return None
+                    names.add((alias.asname or alias.name).partition(".")[0])
+            case ast.If() | ast.Try():
+                return None
+    return names

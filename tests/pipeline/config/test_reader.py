@@ -1,0 +1,174 @@
+"""The configuration reader: what it accepts, and how each mistake is told."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import Config, read_project
+from serving.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+GOOD = """\
+name: trips
+data:
+  path: trips.csv
+  splits: {train: 4, eval: 1}
+label: {column: tip}
+task: regression
+features:
+  - {name: miles, kind: numeric}
+  - {name: company, kind: categorical}
+training: {steps: 100}
+evaluation:
+  thresholds:
+    mae: {max: 3, max_regression: 0.1}
+  slices: [company, [company, miles]]
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def refusal(tmp_path: Path, text: str, *overrides: str) -> UserError:
+    with pytest.raises(UserError) as caught:
+        read_project(write(tmp_path, text), overrides)
+    assert caught.value.exit_code == 2
+    return caught.value
+
+
+def test_good_file_becomes_a_typed_project(tmp_path: Path) -> None:
+    project = read_project(write(tmp_path, GOOD))
+    assert project.config.problem is not None
+    assert project.config.problem.raw_columns == ("miles", "company")
+    assert project.config.data.splits.by == "rows"
+    assert project.config.metrics[:2] == ("mse", "mae")
+    assert project.path("trips.csv") == str(tmp_path.resolve() / "trips.csv")
+    assert project.path("gs://bucket/x") == "gs://bucket/x"
+
+
+def test_folder_stands_for_the_file_in_it(tmp_path: Path) -> None:
+    write(tmp_path, GOOD)
+    assert read_project(tmp_path).config.name == "trips"
+
+
+@pytest.mark.parametrize("example", sorted(ROOT.glob("examples/*/pipeline.yaml")), ids=str)
+def test_every_example_is_a_valid_configuration(example: Path) -> None:
+    assert read_project(example).config.name == example.parent.name
+
+
+# (what is written instead, where the message points, what it says)
+MISTAKES = [
+    ("task: regression", "task: regresion", "line 6, key 'task'", "regression"),
+    ("kind: numeric", "kind: numerik", "line 8, key 'features[0]'", "write 'numeric'"),
+    ("training:", "trainin:", "line 10, key 'trainin'", "write 'training'"),
+    ("steps: 100", "stepz: 100", "line 10, key 'training.stepz'", "write 'steps'"),
+    ("steps: 100", "steps: many", "line 10, key 'training.steps'", "a whole number"),
+    ("steps: 100", "steps: 100, epochs: 2", "key 'training'", "one of the two"),
+    ("mae: {max: 3", "mae: {max: -3", "line 13, key 'evaluation.thresholds.mae.max'", "from 0 to"),
+    ("mae:", "auc:", "key 'evaluation.thresholds.auc'", "mse, mae"),
+    ("{max: 3, max_regression: 0.1}", "{}", "thresholds.mae'", "min, max or max_regression"),
+    ("max: 3, max", "min: 9, max: 3, max", "thresholds.mae'", "min ≤ max"),
+    ("name: miles, ", "", "line 8, key 'features[0].name'", "add `name: …`"),
+    ("task: regression\n", "", "key 'task'", "the key is missing"),
+    ("eval: 1}", "evl: 1}", "line 4", "train and eval"),
+    ("train: 4", "train: 0", "line 4, key 'data.splits.train'", "greater than 0"),
+    ("name: trips", "name: trips to town", "line 1, key 'name'", "letters, digits"),
+    ("slices: [company, [company, miles]]", "slices: company", "line 14", "a list"),
+    ("task: regression", "task: regression\ntask: binary", "line 7", "each key once"),
+    ("label: {column: tip}", "label: {column: miles}", "label", "also a feature"),
+    ("label: {column: tip}", "label: {column: tip", "line 6", "not valid YAML"),
+    ("task: regression", "task: regression\nrun_fn: train", "line 7, key 'run_fn'", "letters"),
+    ("task: regression", "task: regression\npreprocessing_fn: a.b", "line 1", "run_fn"),
+]
+
+
+@pytest.mark.parametrize(("good", "bad", "place", "advice"), MISTAKES, ids=[m[1] for m in MISTAKES])
+def test_mistake_is_told_with_its_place_and_remedy(
+    tmp_path: Path, good: str, bad: str, place: str, advice: str
+) -> None:
+    assert good in GOOD
+    error = refusal(tmp_path, GOOD.replace(good, bad, 1))
+    assert place in error.what
+    assert str(tmp_path / "pipeline.yaml") in error.what
+    assert advice in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "is empty"), ("- a\n- b\n", "holds a sequence"), ("a: [", "not valid YAML")],
+)
+def test_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    assert said in refusal(tmp_path, text).what
+
+
+def test_missing_file_and_wrong_encoding_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such configuration"):
+        read_project(tmp_path / "none.yaml")
+    file = tmp_path / "latin.yaml"
+    file.write_bytes("name: Größe".encode("latin-1"))
+    with pytest.raises(UserError, match="not UTF-8"):
+        read_project(file)
+
+
+def test_override_replaces_one_value_and_nothing_else(tmp_path: Path) -> None:
+    project = read_project(
+        write(tmp_path, GOOD), ["training.steps=7", "features.0.kind=log_numeric"]
+    )
+    assert project.config.training.steps == 7
+    assert project.config.features[0].kind == "log_numeric"
+    assert project.config.features[1].kind == "categorical"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.steps", "key=value"),
+        ("trainin.steps=3", "write 'training'"),
+        ("training.step=3", "write 'steps'"),
+        ("training.steps=[", "not valid YAML"),
+        ("training.steps=few", "a whole number"),
+    ],
+)
+def test_wrong_override_is_refused(tmp_path: Path, override: str, said: str) -> None:
+    assert said in str(refusal(tmp_path, GOOD, override))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("yaml")
+
+
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8))
+keys = st.one_of(
+    st.sampled_from([*Config.model_fields, "kind", "name", "by", "ratios", "min", "schema"]),
+    st.text(max_size=6),
+)
+trees = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(key=st.sampled_from(list(Config.model_fields)), value=trees)
+def test_any_value_anywhere_is_accepted_or_told_in_three_clauses(
+    folder: Path, key: str, value: object
+) -> None:
+    values = yaml.safe_load(GOOD)
+    values[key] = value
+    file = folder / "pipeline.yaml"
+    file.write_text(yaml.safe_dump(values, allow_unicode=True), encoding="utf-8")
+    told = None
+    try:
+        read_project(file)
+    except UserError as error:
+        told = error
+    assert told is None or (str(file) in told.what and told.expected and told.fix)
