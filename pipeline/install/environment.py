@@ -221,7 +221,8 @@ def _compilers(environment: Environment, uv: Uv, scratch: Path) -> Iterator[Sequ
     pin = environment.root / "requirements" / "ziglang.txt"
     target = ["--target", str(scratch), "--python", str(environment.python)]
     uv.run("pip", "install", "--require-hashes", "--no-deps", *target, "-r", pin)
-    yield [str(scratch / "ziglang" / "zig"), "cc"]
+    # A named target, or the shim is made for this very processor.
+    yield [str(scratch / "ziglang" / "zig"), "cc", "-target", "x86_64-linux-gnu"]
 
 
 def _prove(environment: Environment) -> None:
