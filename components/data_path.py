@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from serving.errors import UserError
 
-__all__ = ["DataFile", "find_data_files", "has_wildcard", "resolve_path"]
+__all__ = ["DataFile", "find_data_files", "has_wildcard", "list_paths", "resolve_path"]
 
 Compression = Literal["none", "gzip", "zstd", "bz2", "zip"]
 
@@ -46,12 +46,14 @@ class DataFile:
         member: name inside the zip archive; empty for a plain file.
         compression: how the bytes are packed.
         size_bytes: size as stored; for a member of an archive its unpacked size.
+        modified_ns: when the stored file was last written. Unit: nanoseconds since 1970.
     """
 
     path: str
     member: str
     compression: Compression
     size_bytes: int
+    modified_ns: int
 
     @property
     def name(self) -> str:
@@ -62,6 +64,17 @@ class DataFile:
     def is_seekable(self) -> bool:
         """Whether a part of the file can be read without what precedes it."""
         return self.compression == "none"
+
+    def open_stored(self) -> BinaryIO:
+        """Opens the bytes as they are stored, packed or not.
+
+        Raises:
+            UserError: the file is gone or unreadable.
+        """
+        try:
+            return cast("BinaryIO", _GuardedStream(_open_stored(self.path), self.path))
+        except OSError as error:
+            raise _unreadable(self.path, error) from error
 
     def open(self) -> BinaryIO:
         """Opens the unpacked bytes for reading.
@@ -79,6 +92,15 @@ class DataFile:
             return cast("BinaryIO", _GuardedStream(stored, self.name))
         except (OSError, zipfile.BadZipFile, KeyError, RuntimeError) as error:
             raise _unreadable(self.name, error) from error
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A file as the file system lists it."""
+
+    path: str
+    size_bytes: int
+    modified_ns: int
 
 
 def resolve_path(path: str) -> str:
@@ -131,7 +153,7 @@ def find_data_files(path: str, suffixes: Sequence[str]) -> tuple[DataFile, ...]:
             fix="set data.path",
         )
     stored = _find_remote(place, suffixes) if _REMOTE.match(place) else _find_local(place, suffixes)
-    files = [member for each in stored for member in _members(*each, suffixes)]
+    files = [member for each in stored for member in _members(each, suffixes)]
     empty = next((each for each in files if each.size_bytes == 0), None)
     if empty is not None:
         raise UserError(
@@ -142,8 +164,23 @@ def find_data_files(path: str, suffixes: Sequence[str]) -> tuple[DataFile, ...]:
     return tuple(files)
 
 
-def _find_local(place: str, suffixes: Sequence[str]) -> list[tuple[str, int]]:
-    """Lists paths and sizes in bytes of local files."""
+def list_paths(pattern: str) -> list[str]:
+    """Lists the files and folders that match a glob; none is no error."""
+    if not _REMOTE.match(pattern):
+        return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+    fixed = _fixed_part(pattern)
+    filesystem, base = _remote(fixed)
+    below = pattern.removeprefix(fixed).count("/")
+    paths: set[str] = set()
+    for each in _remote_files(filesystem, base, pattern):
+        parts = each.path.split("/")
+        depth = base.count("/") + below + 1
+        paths |= {"/".join(parts[:count]) for count in (depth, len(parts))}
+    matching = (each for each in paths if _matches(each, base + pattern.removeprefix(fixed)))
+    return sorted(_url(pattern, each) for each in matching)
+
+
+def _find_local(place: str, suffixes: Sequence[str]) -> list[_Stored]:
     path = Path(place)
     if path.is_file():
         paths = [path]
@@ -160,41 +197,59 @@ def _find_local(place: str, suffixes: Sequence[str]) -> list[tuple[str, int]]:
             raise _nothing_matches(place)
     else:
         raise _missing(place)
-    return [(str(each.absolute()), each.stat().st_size) for each in paths]
+    return [
+        _Stored(str(each.absolute()), each.stat().st_size, each.stat().st_mtime_ns)
+        for each in paths
+    ]
 
 
-def _find_remote(place: str, suffixes: Sequence[str]) -> list[tuple[str, int]]:
-    """Lists URLs and sizes in bytes of the files on one of Arrow's file systems."""
-    scheme = place.partition("://")[0]
-    wildcard = has_wildcard(place)
-    fixed = re.split(r"[*?\[]", place, maxsplit=1)[0].rpartition("/")[0] if wildcard else place
+def _find_remote(place: str, suffixes: Sequence[str]) -> list[_Stored]:
+    """Finds files on one of Arrow's file systems."""
+    fixed = _fixed_part(place)
     filesystem, base = _remote(fixed)
+    found = {each.path: each for each in _remote_files(filesystem, base, place)}
+    if has_wildcard(place):
+        paths = [each for each in found if _matches(each, base + place.removeprefix(fixed))]
+        if not paths:
+            raise _nothing_matches(place)
+    elif base in found:
+        paths = [base]
+    else:
+        names = {each.removeprefix(base).strip("/"): each for each in found}
+        paths = [names[each] for each in _with_suffix(names, suffixes) if "/" not in each]
+        if not paths and not found:
+            raise _missing(place)
+        if not paths:
+            raise _nothing_in_folder(place, list(names), suffixes)
+    infos = [found[each] for each in sorted(paths)]
+    return [_Stored(_url(place, each.path), each.size, each.mtime_ns or 0) for each in infos]
+
+
+def _remote_files(filesystem: Any, base: str, place: str) -> list[Any]:
     from pyarrow import fs
 
     try:
         here = filesystem.get_file_info(base)
-        if here.type == fs.FileType.File:
-            return [(place, here.size)]
-        selector = fs.FileSelector(base, recursive=wildcard, allow_not_found=True)
-        found = {
-            each.path: each.size for each in filesystem.get_file_info(selector) if each.is_file
-        }
+        if here.is_file:
+            return [here]
+        selector = fs.FileSelector(base, recursive=has_wildcard(place), allow_not_found=True)
+        return [each for each in filesystem.get_file_info(selector) if each.is_file]
     except OSError as error:
         raise _unreadable(place, error) from error
-    if wildcard:
-        pattern = base + place.removeprefix(fixed)
-        paths = [each for each in found if _matches(each, pattern)]
-        if not paths:
-            raise _nothing_matches(place)
-    elif here.type == fs.FileType.NotFound and not found:
-        raise _missing(place)
-    else:
-        names = {each.rpartition("/")[2]: each for each in found}
-        paths = [names[each] for each in _with_suffix(names, suffixes)]
-        if not paths:
-            raise _nothing_in_folder(place, list(names), suffixes)
-    root = "/" if scheme == "file" else ""
-    return [(f"{scheme}://{root}{each.lstrip('/')}", found[each]) for each in sorted(paths)]
+
+
+def _fixed_part(place: str) -> str:
+    """The folder above the first wildcard."""
+    return (
+        re.split(r"[*?\[]", place, maxsplit=1)[0].rpartition("/")[0]
+        if has_wildcard(place)
+        else place
+    )
+
+
+def _url(like: str, path: str) -> str:
+    scheme = like.partition("://")[0]
+    return f"{scheme}://{'/' if scheme == 'file' else ''}{path.lstrip('/')}"
 
 
 def _remote(place: str) -> tuple[Any, str]:
@@ -224,15 +279,17 @@ def _with_suffix(names: Sequence[str] | dict[str, str], suffixes: Sequence[str])
     )
 
 
-def _members(path: str, size_bytes: int, suffixes: Sequence[str]) -> list[DataFile]:
+def _members(found: _Stored, suffixes: Sequence[str]) -> list[DataFile]:
     """Looks into the first bytes of a file, and into its directory if it is a zip archive."""
+    path = found.path
     try:
         with _open_stored(path) as stored:
             head = bytes(stored.read(4))
             kinds = (kind for magic, kind in _MAGIC.items() if head.startswith(magic))
             compression = next(kinds, "none")
             if compression != "zip":
-                return [DataFile(path, "", cast("Compression", compression), size_bytes)]
+                kind = cast("Compression", compression)
+                return [DataFile(path, "", kind, found.size_bytes, found.modified_ns)]
             stored.seek(0)
             entries = zipfile.ZipFile(cast("BinaryIO", stored)).infolist()
     except (OSError, zipfile.BadZipFile) as error:
@@ -244,11 +301,14 @@ def _members(path: str, size_bytes: int, suffixes: Sequence[str]) -> list[DataFi
         and not each.filename.startswith("__MACOSX/")
     ]
     if tables:
-        return [DataFile(path, each.filename, "zip", each.file_size) for each in tables]
+        return [
+            DataFile(path, each.filename, "zip", each.file_size, found.modified_ns)
+            for each in tables
+        ]
     workbook = any(each.filename.startswith("xl/") for each in entries)
-    kind = "an Excel workbook" if workbook else "a zip archive without such a member"
+    what = "an Excel workbook" if workbook else "a zip archive without such a member"
     raise UserError(
-        f"{path} is {kind}.",
+        f"{path} is {what}.",
         expected=f"a file or archive member that ends in {' or '.join(suffixes)}",
         fix="save the sheet as CSV (UTF-8)" if workbook else "pack the table itself",
     )
