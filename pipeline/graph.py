@@ -157,7 +157,15 @@ def _components(project: Project, locations: Locations) -> list[Any]:
     pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
+        evaluation=evaluator.outputs["evaluation"],
+        examples=examples.outputs["examples"],
         push_destination=locations.push,
+        model_name=config.name,
+        label=config.push.label,
+        keep=config.push.keep,
+        warmup_requests=config.push.warmup_requests,
+        unsent_columns=[config.label.name],
+        archive=False,
     ).with_id("pusher")
     return [
         examples,

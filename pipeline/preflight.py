@@ -42,7 +42,11 @@ _ARROW = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string(), "
 def data_format(project: Project) -> TableFormat:
     """Makes the reader of the project's data from its `data:` section."""
     data = project.config.data
-    settings = {"delimiter": data.delimiter, "missing_values": data.missing_values}
+    settings = {
+        "delimiter": data.delimiter,
+        "missing_values": data.missing_values,
+        "column_names": data.column_names,
+    }
     return table_format.format_from_settings(data.format, settings)
 
 

@@ -58,9 +58,7 @@ class StepBoard(logging.Handler):
         logger.setLevel(logging.INFO)
         logger.addHandler(self)
         if self.console.is_terminal:
-            self._live = Live(
-                self, console=self.console, refresh_per_second=8, transient=True
-            )
+            self._live = Live(self, console=self.console, refresh_per_second=8, transient=True)
             self._live.start()
         return self
 

@@ -98,13 +98,23 @@ def _evaluator(outcome: NodeOutcome) -> str:
     if summary is None:
         return ""
     overall = next((row for row in summary["slices"] if not row["slice"]), None)
-    shown = [f"{name} {value:.4g}" for name, value in (overall or {"metrics": {}})["metrics"].items()]
+    shown = [
+        f"{name} {value:.4g}" for name, value in (overall or {"metrics": {}})["metrics"].items()
+    ]
     verdict = "blessed" if summary["blessed"] else "not blessed"
-    return ", ".join([verdict, *[text for text in shown if not text.startswith("example_count")][:2]])
+    return ", ".join(
+        [verdict, *[text for text in shown if not text.startswith("example_count")][:2]]
+    )
 
 
 def _pusher(outcome: NodeOutcome) -> str:
-    return ""
+    pushed = outcome.output("pushed_model")
+    assert pushed is not None
+    facts = pushed.properties
+    if not facts.get("pushed"):
+        return str(facts.get("reason", "not pushed"))
+    labels = f" ({facts['labels']})" if facts.get("labels") else ""
+    return f"version {facts['pushed_version']}{labels}"
 
 
 _DESCRIBERS: dict[str, Callable[[NodeOutcome], str]] = {

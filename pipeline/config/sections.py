@@ -116,6 +116,9 @@ class Data(Section):
     missing_values: tuple[str, ...] = ("",)
     """Cells that mean: no value."""
 
+    column_names: tuple[ColumnName, ...] | None = None
+    """Names of the columns, for files without a header row."""
+
     columns: tuple[ColumnName, ...] | None = None
     """Columns to take; all by default."""
 

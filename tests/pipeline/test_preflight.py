@@ -1,0 +1,118 @@
+"""Every fault between a configuration and its data is told before anything is written."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline import preflight
+from pipeline.config import read_project
+from serving.errors import UserError
+
+YAML = """\
+name: trips
+data: {path: trips.csv}
+label: {column: tip}
+task: binary
+features:
+  - {name: miles, kind: numeric}
+  - {name: company, kind: categorical}
+evaluation: {slices: [company]}
+"""
+CSV = "miles,company,tip,when,mixed\n" + "".join(
+    f"{i / 3:.2f},firm {i % 4},{i % 2},2024-01-{i % 28 + 1:02d},{i if i != 40 else 'forty'}\n"
+    for i in range(60)
+)
+
+
+def project_in(folder: Path, yaml: str = YAML, data: str | bytes | None = CSV) -> Path:
+    (folder / "pipeline.yaml").write_text(yaml, encoding="utf-8")
+    if isinstance(data, str):
+        data = data.encode()
+    if data is not None:
+        (folder / "trips.csv").write_bytes(data)
+    return folder
+
+
+def refusal(folder: Path) -> UserError:
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UserError) as caught:
+        preflight.check(read_project(folder))
+    assert sorted(folder.rglob("*")) == before
+    return caught.value
+
+
+def test_project_that_fits_passes_with_the_facts_of_its_data(tmp_path: Path) -> None:
+    facts = preflight.check(read_project(project_in(tmp_path)))
+    assert facts is not None
+    assert facts.rows == 60
+
+
+# (instead of, what is written, where, what is said)
+CONFIG_FAULTS = [
+    ("name: miles,", "name: mile,", "line 6", "miles"),
+    ("column: tip", "column: tipp", "line 3", "'tipp'"),
+    ("slices: [company]", "slices: [firm]", "line 8", "'firm'"),
+    ("name: miles, kind: numeric", "name: company, kind: numeric", "line 6", "'firm 0'"),
+    ("name: miles, kind: numeric", "name: mixed, kind: numeric", "line 6", "line 42"),
+    ("name: miles, kind: numeric", "name: miles, kind: integer", "line 6", "whole number"),
+    ("name: miles, kind: numeric", "name: company, kind: boolean", "line 6", "0/1"),
+    ("name: miles, kind: numeric", "name: company, kind: timestamp", "line 6", "'firm 0'"),
+    ("column: tip", "column: when", "line 3", "two values"),
+    ("task: binary", "task: regression\nlabel2: 1", "line 5", "unknown key"),
+    ("{column: tip}", "{name: big, expression: tip > mile}", "line 3", "'mile'"),
+    ("{column: tip}", "{name: big, expression: tip >}", "line 3", "tip >"),
+    ("{column: tip}", "{name: big, expression: company > 3}", "line 3", "company"),
+    ("{column: tip}", "{name: miles2, expression: company}", "line 3", "gives text"),
+    ("{column: tip}", "{name: mixed, expression: tip > 0}", "line 3", "already"),
+    ("path: trips.csv", "path: trip.csv", "trip.csv", "no such file"),
+    ("path: trips.csv", "path: trips.csv, exclude: [miles]", "line 6", "left out"),
+    ("path: trips.csv", "path: trips.csv, exclude: [mils]", "line 2", "miles"),
+    ("path: trips.csv", "path: package://nopkg/x.csv", "package://nopkg", "install"),
+    ("task: binary", "task: binary\nschema: s.pbtxt", "line 5", "s.pbtxt"),
+    ("task: binary", "task: binary\nrun_fn: mine.train.run", "line 5", "mine/train.py"),
+]
+
+
+@pytest.mark.parametrize(
+    ("instead_of", "written", "place", "said"), CONFIG_FAULTS, ids=[row[1] for row in CONFIG_FAULTS]
+)
+def test_fault_between_configuration_and_data_is_told(
+    tmp_path: Path, instead_of: str, written: str, place: str, said: str
+) -> None:
+    assert instead_of in YAML
+    project_in(tmp_path, YAML.replace(instead_of, written, 1))
+    error = refusal(tmp_path)
+    assert place in error.what
+    assert said in str(error)
+
+
+DATA_FAULTS = {
+    "missing": (None, "trips.csv"),
+    "empty": ("", "empty"),
+    "header only": ("miles,company,tip\n", "row"),
+    "ragged": (CSV + "1.0,firm,1,2024-01-01,3,4\n", "line 62"),
+    "latin-1": (CSV.replace("firm 3", "Müller").encode("latin-1"), "UTF-8"),
+    "label constant": (CSV.replace(",1,2024", ",0,2024"), "'0' in all 60 rows"),
+    "twice the same column": (CSV.replace("company", "miles", 1), "miles"),
+}
+
+
+@pytest.mark.parametrize("fault", DATA_FAULTS)
+def test_fault_in_the_data_is_told_with_its_file(tmp_path: Path, fault: str) -> None:
+    data, said = DATA_FAULTS[fault]
+    project_in(tmp_path, data=data)
+    error = refusal(tmp_path)
+    assert said in str(error)
+    assert "trips.csv" in str(error) or "line 3" in str(error)
+
+
+def test_code_that_does_not_parse_or_lacks_the_function_is_told(tmp_path: Path) -> None:
+    project_in(tmp_path, YAML.replace("task: binary", "task: binary\nrun_fn: mine.train.run"))
+    (tmp_path / "mine").mkdir()
+    code = tmp_path / "mine" / "train.py"
+    code.write_text("def runn(fn_args):\n    pass\n")
+    assert "runn" in refusal(tmp_path).fix
+    code.write_text("def run(fn_args)\n    pass\n")
+    assert f"{code} line 1" in refusal(tmp_path).what
+    code.write_text("def run(fn_args):\n    pass\n")
+    assert preflight.check(read_project(tmp_path)) is not None
