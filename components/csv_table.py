@@ -77,23 +77,21 @@ class CsvFormat:
                 a quote that is never closed, or text that is not UTF-8.
         """
         with file.open() as stream:
-            if part is None:
-                columns, offset, first_line, ahead = self._read_header(file, stream)
-                source = _Ahead(ahead, stream)
+            if part is None or not file.is_seekable:
+                columns, start, first_line, ahead = self._read_header(file, stream)
                 stop = None
             else:
-                columns, offset, first_line = part.columns, part.start, part.first_line
-                stop, source = part.stop, _Ahead(b"", stream)
-                stream.seek(offset)
-            blocks = cut_rows(
-                source,
+                columns, start, first_line, ahead = part.columns, part.start, part.first_line, b""
+                stop = part.stop
+                stream.seek(start)
+            for block in cut_rows(
+                _Ahead(ahead, stream),
                 file.name,
                 self.delimiter,
-                start=offset,
+                start=start,
                 stop=stop,
                 first_line=first_line,
-            )
-            for block in blocks:
+            ):
                 yield self._parse(file, columns, block)
 
     def _read_header(

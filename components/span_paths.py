@@ -126,10 +126,10 @@ def _candidate(place: str, match: re.Match[str] | None) -> _Candidate | None:
 def _check_marks(place: str) -> None:
     marks = [mark.group(1) or mark.group(3) for mark in _MARK.finditer(place)]
     dates = [mark for mark in marks if mark in _DATE_MARKS]
-    once = len(set(marks)) == len(marks)
-    if once and (marks.count("SPAN") + (sorted(dates) == sorted(_DATE_MARKS)) == 1):
-        if not dates or "SPAN" not in marks:
-            return
+    by_number = marks.count("SPAN") == 1 and not dates
+    by_date = sorted(dates) == sorted(_DATE_MARKS) and "SPAN" not in marks
+    if marks.count("VERSION") <= 1 and (by_number or by_date):
+        return
     raise UserError(
         f"{place}: the marks {', '.join(f'{{{mark}}}' for mark in marks)} don't make a span.",
         expected="either {SPAN}, or {YYYY}, {MM} and {DD}; optionally {VERSION}; each once",

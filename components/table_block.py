@@ -23,6 +23,7 @@ class FilePart:
         stop: where it ends; None is the end of the file.
         first_line: line (or row, where a format has no lines) that the part starts on, 1-based.
         rows: how many rows the part holds.
+        size_bytes: about how much memory its cells take.
     """
 
     file: DataFile
@@ -31,6 +32,7 @@ class FilePart:
     stop: int | None
     first_line: int
     rows: int
+    size_bytes: int
 
 
 @dataclass(frozen=True)
