@@ -1,7 +1,6 @@
 """What libraries print goes to the log, whatever way they print it."""
 
 import logging
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +34,7 @@ print("afterwards")
 
 def test_handlers_and_files_are_as_before_after_an_error(tmp_path: Path) -> None:
     handlers = list(logging.getLogger().handlers)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         try:
             with chatter.redirected_to(tmp_path / "run.log"):
@@ -43,4 +42,4 @@ def test_handlers_and_files_are_as_before_after_an_error(tmp_path: Path) -> None
         except RuntimeError:
             pass
     assert logging.getLogger().handlers == handlers
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

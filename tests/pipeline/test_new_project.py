@@ -68,7 +68,10 @@ def test_task_follows_the_label(tmp_path: Path, label: str, task: str) -> None:
 
 
 def test_two_words_as_label_get_the_one_that_means_yes(tmp_path: Path) -> None:
-    columns = {**COLUMNS, "sold": [("no way", "sure")[i % 2] for i in range(ROWS)]}
+    columns: dict[str, list[object]] = {
+        **COLUMNS,
+        "sold": [("no way", "sure")[i % 2] for i in range(ROWS)],
+    }
     file, _ = new_project.write(table(tmp_path / "d.csv", columns), "sold", tmp_path / "p")
     assert read_project(file).config.label.positive == "sure"
 
