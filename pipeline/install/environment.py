@@ -184,7 +184,26 @@ def _install_packages(environment: Environment, uv: Uv, packages: Sequence[Locke
         rest = Path(scratch, "rest.txt")
         rest.write_text(_text(p for p in packages if p.name not in apart))
         compiled = ["--compile-bytecode", "--build-constraints", str(build)]
-        uv.run("pip", "install", *common, *compiled, "-r", rest)
+        with _compiled_in_the_end(environment):
+            uv.run("pip", "install", *common, *compiled, "-r", rest)
+
+
+@contextmanager
+def _compiled_in_the_end(environment: Environment) -> Iterator[None]:
+    """Compiles what an interrupted installation left without byte code.
+
+    uv compiles only after it has installed something, so a second call would not; and
+    without byte code every start costs several times as much.
+    """
+    pending = environment.folder / "kubetfx-uncompiled"
+    interrupted = pending.exists()
+    pending.touch()
+    yield
+    if interrupted:
+        command = [environment.python, "-m", "compileall", "-q", "-j", "0", environment.site]
+        # Some packages carry templates that are no valid Python: the exit code means nothing.
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    pending.unlink()
 
 
 def _text(packages: Iterator[LockedPackage]) -> str:
