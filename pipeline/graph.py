@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import __version__, beam_engine, source_digest
+from pipeline import __version__, beam_engine, preflight, source_digest
 from pipeline.config import Project
 from pipeline.metrics import METRICS
 
@@ -258,4 +258,16 @@ def _metric_configs(project: Project) -> list[Any]:
 
 
 def _example_gen(project: Project) -> Any:
-    raise NotImplementedError
+    from components.example_gen.component import TabularExampleGen
+
+    data, label = project.config.data, project.config.label
+    return TabularExampleGen(
+        preflight.data_location(project),
+        table_format=preflight.data_format(project),
+        label=label.name,
+        label_expression=label.expression,
+        splits=preflight.split_plan(project),
+        columns=data.columns,
+        exclude=data.exclude,
+        compress=data.compress,
+    )

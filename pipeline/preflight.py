@@ -15,10 +15,11 @@ import pyarrow as pa
 from components import data_path, table_facts, table_format
 from components.expression import Expression
 from components.nearest_name import did_you_mean
+from components.row_splits import SplitPlan, splits_from_settings
 from components.table_facts import ColumnFacts, TableFacts
 from components.table_format import TableFormat
 from pipeline.config import Project
-from pipeline.config.sections import ColumnSplit, FileSplit, TimeSplit
+from pipeline.config.sections import ColumnSplit, TimeSplit
 from serving.errors import UserError
 from trainer.problem import (
     Boolean,
@@ -31,7 +32,7 @@ from trainer.problem import (
     Timestamp,
 )
 
-__all__ = ["check", "data_format", "data_location"]
+__all__ = ["check", "data_format", "data_location", "split_plan"]
 
 MAX_SLICES = 1_000
 """More values than this make a slice per row rather than per group."""
@@ -56,6 +57,11 @@ def data_location(project: Project) -> str:
     if written.startswith("package://"):
         return data_path.resolve_path(written)
     return project.path(written)
+
+
+def split_plan(project: Project) -> SplitPlan:
+    """Makes the plan by which rows are divided from `data.splits`."""
+    return splits_from_settings(project.config.data.splits.model_dump())
 
 
 def check(project: Project) -> TableFacts | None:
@@ -83,14 +89,11 @@ def check(project: Project) -> TableFacts | None:
 
 
 def _inspect(project: Project, location: str) -> TableFacts:
-    splits = project.config.data.splits
     reader = data_format(project)
-    if not isinstance(splits, FileSplit):
-        return table_facts.inspect(location, reader)
     files = [
         file
-        for pattern in splits.files.values()
-        for file in data_path.find_data_files(f"{location}/{pattern}", reader.suffixes)
+        for path in split_plan(project).patterns(location).values()
+        for file in data_path.find_data_files(path, reader.suffixes)
     ]
     return table_facts.inspect_files(files, reader)
 

@@ -35,7 +35,21 @@ def evaluation_summary(outcome: NodeOutcome) -> dict[str, Any] | None:
 
 
 def _examples(outcome: NodeOutcome) -> str:
-    return ""
+    examples = outcome.output("examples")
+    assert examples is not None
+    counts = {
+        key.removeprefix("rows_"): count
+        for key, count in examples.properties.items()
+        if key.startswith("rows_")
+    }
+    splits = {key: count for key, count in counts.items() if not key.startswith("dropped_")}
+    parts = [f"{name} {count:,}" for name, count in splits.items()]
+    parts += [
+        f"{count:,} left out: {key.removeprefix('dropped_').replace('_', ' ')}"
+        for key, count in counts.items()
+        if key.startswith("dropped_") and count
+    ]
+    return f"{sum(splits.values()):,} rows: {', '.join(parts)}"
 
 
 def _statistics(outcome: NodeOutcome) -> str:
