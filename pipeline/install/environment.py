@@ -1,7 +1,8 @@
 """The steps from nothing to a working `.venv`, and the stamp that skips them.
 
-Every step can be run again over its own remains, so that an interrupted set-up goes on
-where it stopped. The stamp is written last and names everything the steps depend on.
+Every step can be run again over its own remains; only where packages were being installed
+when the set-up was stopped, the environment is made anew from what is already downloaded.
+The stamp is written last and names everything the steps depend on.
 """
 
 import argparse
@@ -64,6 +65,11 @@ class Environment:
         """What says that the set-up ended, and for which inputs."""
         return self.folder / "kubetfx-setup.stamp"
 
+    @property
+    def unfinished(self) -> Path:
+        """What is there while packages are being installed, and stays when that is stopped."""
+        return self.folder / "kubetfx-setup.unfinished"
+
     def wanted_stamp(self) -> str:
         """Digests everything that a finished set-up depends on."""
         digest = hashlib.sha256(
@@ -101,14 +107,18 @@ def set_up(environment: Environment) -> None:
     _check_platform()
     started = time.monotonic()
     print(f"setting up {environment.folder}", flush=True)
-    _row("python", _make_venv_python(environment))
+    version = _usable_python(environment)
+    this_python = f"{platform.python_version()}, {sys.executable}"
+    _row("python", f"{version}, already in {environment.folder}" if version else this_python)
     uv = find_or_fetch(environment.root / ".cache" / "uv", environment.root / "requirements/uv.txt")
     _row("uv", f"{uv.version}, {uv.origin}")
     _make_venv(environment, uv)
     packages = read_lock(environment.lock)
     _row("packages", f"{len(packages)} from requirements/lock.txt; about 2 GB the first time …")
+    environment.unfinished.touch()
     with _timed("packages", "installed and byte-compiled"):
         _install_packages(environment, uv, packages)
+    environment.unfinished.unlink()
     with _timed("project", "kubetfx, editable"):
         _install_project(environment, uv)
     _repair(environment, uv)
@@ -126,16 +136,18 @@ def _check_platform() -> None:
         )
 
 
-def _make_venv_python(environment: Environment) -> str:
-    version = _version_of(environment.python)
-    if version is not None:
-        return f"{version}, already in {environment.folder.name}"
-    return f"{platform.python_version()}, {sys.executable}"
+def _usable_python(environment: Environment) -> str | None:
+    """Tells the environment's Python version; None when it has to be made anew.
+
+    An installation that was stopped leaves packages with missing files or without byte
+    code, and no installer looks for that. What it downloaded is kept in its cache.
+    """
+    return None if environment.unfinished.exists() else _version_of(environment.python)
 
 
 def _make_venv(environment: Environment, uv: Uv) -> None:
     """Creates the virtual environment unless a usable one is there."""
-    if _version_of(environment.python) is None:
+    if _usable_python(environment) is None:
         options = ["--quiet", "--no-project", "--clear", "--python", sys.executable]
         uv.run("venv", *options, environment.folder)
 
@@ -184,26 +196,7 @@ def _install_packages(environment: Environment, uv: Uv, packages: Sequence[Locke
         rest = Path(scratch, "rest.txt")
         rest.write_text(_text(p for p in packages if p.name not in apart))
         compiled = ["--compile-bytecode", "--build-constraints", str(build)]
-        with _compiled_in_the_end(environment):
-            uv.run("pip", "install", *common, *compiled, "-r", rest)
-
-
-@contextmanager
-def _compiled_in_the_end(environment: Environment) -> Iterator[None]:
-    """Compiles what an interrupted installation left without byte code.
-
-    uv compiles only after it has installed something, so a second call would not; and
-    without byte code every start costs several times as much.
-    """
-    pending = environment.folder / "kubetfx-uncompiled"
-    interrupted = pending.exists()
-    pending.touch()
-    yield
-    if interrupted:
-        command = [environment.python, "-m", "compileall", "-q", "-j", "0", environment.site]
-        # Some packages carry templates that are no valid Python: the exit code means nothing.
-        subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-    pending.unlink()
+        uv.run("pip", "install", *common, *compiled, "-r", rest)
 
 
 def _text(packages: Iterator[LockedPackage]) -> str:

@@ -71,18 +71,10 @@ def test_broken_environment_python_is_made_anew(finished: Environment) -> None:
     assert environment._version_of(finished.python) is None
 
 
-def test_packages_that_a_stop_left_uncompiled_are_compiled_by_the_next_run(
-    finished: Environment,
-) -> None:
-    module = finished.site / "module.py"
-    module.write_text("answer = 42\n")
-    with pytest.raises(KeyboardInterrupt), environment._compiled_in_the_end(finished):
-        raise KeyboardInterrupt
-    assert not list(finished.site.rglob("*.pyc"))
-    with environment._compiled_in_the_end(finished):
-        pass
-    assert len(list(finished.site.rglob("module.*.pyc"))) == 1
-    assert [path.name for path in finished.folder.glob("kubetfx-*")] == ["kubetfx-setup.stamp"]
+def test_environment_whose_installation_was_stopped_is_made_anew(finished: Environment) -> None:
+    assert environment._usable_python(finished) is not None
+    finished.unfinished.touch()
+    assert environment._usable_python(finished) is None
 
 
 def test_other_machine_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
