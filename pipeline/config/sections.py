@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, PositiveInt, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, FiniteFloat, PositiveInt, model_validator
 
+from pipeline.config.kubernetes import Kubernetes
+from pipeline.config.section import Section, refuse
 from pipeline.metrics import DEFAULT_METRICS, METRICS
 from trainer.problem import Feature, Label, Model, Problem, Task, Training
 
@@ -28,21 +29,6 @@ __all__ = [
 ColumnName = Annotated[str, Field(min_length=1)]
 SplitName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 DottedPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
-
-
-class Section(BaseModel):
-    """One section of the YAML: immutable, and no key goes unnoticed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-def refuse(what: str, *, expected: str, fix: str, key: str = "") -> PydanticCustomError:
-    """Makes a validation error whose context carries the three clauses apart.
-
-    `key` is the dotted key at fault, below the section that refuses.
-    """
-    context = {"what": what, "expected": expected, "fix": fix, "key": key}
-    return PydanticCustomError("refused", "{what}", context)
 
 
 # ------------------------------------------------------------------------------------- data
@@ -297,6 +283,9 @@ class Config(Section):
 
     beam: Beam = Beam()
     """Which engine runs the data-parallel steps."""
+
+    kubernetes: Kubernetes = Kubernetes()
+    """Where and how the steps run on a cluster."""
 
     preprocessing_fn: DottedPath | None = None
     """Your own, as `package.module.function`, importable from the YAML's folder."""
