@@ -24,7 +24,21 @@ from pipeline.metrics import METRICS
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
-__all__ = ["Locations", "build_ir", "cached_ir"]
+__all__ = [
+    "DATA_PATH",
+    "LATEST_SPAN",
+    "PUSH_TO",
+    "SPAN",
+    "TRAIN_ARGS",
+    "Locations",
+    "build_ir",
+    "cached_ir",
+    "train_args",
+]
+
+# What may be said anew for each run; see `launch.bind`.
+DATA_PATH, SPAN, TRAIN_ARGS, PUSH_TO = "data_path", "span", "train_args", "push_to"
+LATEST_SPAN = -1
 
 
 @dataclass(frozen=True)
@@ -34,10 +48,13 @@ class Locations:
     Attributes:
         artifacts: TFX's pipeline root: the payloads of all artifacts.
         push: the folder of versions that a model server watches.
+        project: the folder that relative paths in the YAML start from where the steps run; by
+            default the YAML's own.
     """
 
     artifacts: str
     push: str
+    project: str | None = None
 
 
 def cached_ir(project: Project, locations: Locations, folder: Path) -> pipeline_pb2.Pipeline:
@@ -78,13 +95,12 @@ def build_ir(project: Project, locations: Locations) -> pipeline_pb2.Pipeline:
 def _key(project: Project, locations: Locations) -> str:
     """Digests what shapes the IR: configuration, places, our code and the installed versions."""
     parts = (
-        project.config.model_dump_json(by_alias=True),
+        project.config.model_dump_json(by_alias=True, exclude={"kubernetes"}),
         str(project.folder),
-        locations.artifacts,
-        locations.push,
+        repr(locations),
         __version__,
         source_digest.of_packages("pipeline", "components", "trainer"),
-        _user_code_digest(project),
+        source_digest.of_dotted_paths(_user_code(project), project.folder),
         sys.version,
         importlib.metadata.version("tfx"),
     )
@@ -112,7 +128,7 @@ def _components(project: Project, locations: Locations) -> list[Any]:
     examples = _example_gen(project).with_id("examples")
     statistics = StatisticsGen(examples=examples.outputs["examples"]).with_id("statistics")
     if config.schema_file:
-        schema = ImportSchemaGen(schema_file=project.path(config.schema_file))
+        schema = ImportSchemaGen(schema_file=_schema_file(project, locations))
     else:
         schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
     schema = schema.with_id("schema")
@@ -128,13 +144,12 @@ def _components(project: Project, locations: Locations) -> list[Any]:
         custom_config=_custom_config(project),
     ).with_id("transform")
     rows = transform.outputs["transformed_examples"] if config.transform.materialize else None
-    training = config.training
     trainer = Trainer(
         examples=rows or examples.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
         run_fn=config.run_fn or "trainer.training.run_fn",
-        train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=training.steps or 0),
+        train_args=_parameter(TRAIN_ARGS, str, train_args(config.training.steps or 0)),
         eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
         custom_config={
             **_custom_config(project),
@@ -159,7 +174,7 @@ def _components(project: Project, locations: Locations) -> list[Any]:
         model_blessing=evaluator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
         examples=examples.outputs["examples"],
-        push_destination=locations.push,
+        push_destination=_parameter(PUSH_TO, str, locations.push),
         model_name=config.name,
         label=config.push.label,
         keep=config.push.keep,
@@ -180,6 +195,18 @@ def _components(project: Project, locations: Locations) -> list[Any]:
     ]
 
 
+def train_args(steps: int) -> str:
+    """Words a number of training steps (0: as the configuration's epochs say) for the trainer."""
+    return json.dumps({"splits": ["train"], "num_steps": steps})
+
+
+def _parameter(name: str, kind: type, default: Any) -> Any:
+    """Makes an argument that a run may set; without a word it is the configuration's."""
+    from tfx.orchestration.data_types import RuntimeParameter
+
+    return RuntimeParameter(name=name, ptype=kind, default=default)
+
+
 def _custom_config(project: Project) -> dict[str, Any]:
     """What preprocessing and training are told, and the digest of the code that they are.
 
@@ -189,13 +216,21 @@ def _custom_config(project: Project) -> dict[str, Any]:
     problem = project.config.problem
     return {
         "problem": problem.model_dump_json() if problem else json.dumps(None),
-        "code": source_digest.of_packages("trainer") + _user_code_digest(project),
+        # Filled in where the step runs, from the code that runs there.
+        "code": source_digest.mark(_user_code(project)),
     }
 
 
-def _user_code_digest(project: Project) -> str:
+def _user_code(project: Project) -> list[str]:
     paths = (project.config.preprocessing_fn, project.config.run_fn)
-    return source_digest.of_dotted_paths(project.folder, [path for path in paths if path])
+    return [path for path in paths if path]
+
+
+def _schema_file(project: Project, locations: Locations) -> str:
+    written = str(project.config.schema_file)
+    if locations.project is None or "://" in written or written.startswith("/"):
+        return project.path(written)
+    return f"{locations.project}/{written}"
 
 
 def eval_config(project: Project) -> Any:
@@ -261,13 +296,15 @@ def _example_gen(project: Project) -> Any:
     from components.example_gen.component import TabularExampleGen
 
     data, label = project.config.data, project.config.label
+    package = data.path.startswith("package://")
     return TabularExampleGen(
-        preflight.data_location(project),
+        _parameter(DATA_PATH, str, data.path if package else project.path(data.path)),
         table_format=preflight.data_format(project),
         label=label.name,
         label_expression=label.expression,
         splits=preflight.split_plan(project),
         columns=data.columns,
         exclude=data.exclude,
+        span=_parameter(SPAN, int, LATEST_SPAN),
         compress=data.compress,
     )

@@ -6,11 +6,12 @@ cached step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pipeline import lean_imports
+from pipeline import lean_imports, source_digest
 
 lean_imports.install()
 
@@ -30,7 +31,7 @@ from pipeline.metadata import OutputArtifact, execution_state, output_artifacts 
 if TYPE_CHECKING:
     from ml_metadata.proto import metadata_store_pb2
 
-__all__ = ["NodeOutcome", "NodeState", "launch", "node_ids", "with_run_id"]
+__all__ = ["NodeOutcome", "NodeState", "bind", "launch", "node_ids"]
 
 RUN_ID_PARAMETER = "pipeline-run-id"
 
@@ -66,11 +67,26 @@ class NodeOutcome:
         return artifacts[0] if artifacts else None
 
 
-def with_run_id(ir: pipeline_pb2.Pipeline, run_id: str) -> pipeline_pb2.Pipeline:
-    """Copies an IR with the run id put in; the id names the run's context in the metadata."""
+def bind(
+    ir: pipeline_pb2.Pipeline, run_id: str, parameters: Mapping[str, int | str] | None = None
+) -> pipeline_pb2.Pipeline:
+    """Copies an IR with all that differs between runs put in.
+
+    Args:
+        ir: the pipeline, or a slice of it.
+        run_id: names the run's context in the metadata.
+        parameters: values of runtime parameters by name; the others take their defaults.
+    """
     run = pipeline_pb2.Pipeline()
     run.CopyFrom(ir)
-    runtime_parameter_utils.substitute_runtime_parameter(run, {RUN_ID_PARAMETER: run_id})
+    runtime_parameter_utils.substitute_runtime_parameter(
+        run, {**(parameters or {}), RUN_ID_PARAMETER: run_id}
+    )
+    for node in run.nodes:
+        for value in node.pipeline_node.parameters.parameters.values():
+            if value.field_value.string_value:
+                text = source_digest.with_digests(value.field_value.string_value)
+                value.field_value.string_value = text
     return run
 
 

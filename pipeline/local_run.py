@@ -176,7 +176,7 @@ def _prepare(project: Project, folder: Path, run_id: str) -> tuple[Any, Any]:
 
     connection = metadata.sqlite_connection(folder / "metadata.sqlite")
     metadata.abandon_unfinished(MetadataStore(connection), folder / "artifacts")
-    return launch.with_run_id(ir, run_id), connection
+    return launch.bind(ir, run_id), connection
 
 
 def push_folder(project: Project, output: Path) -> str:

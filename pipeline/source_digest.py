@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-__all__ = ["of_dotted_paths", "of_packages"]
+__all__ = ["mark", "of_dotted_paths", "of_packages", "with_digests"]
+
+_MARK = "digest-of-trainer-and"
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,18 +22,37 @@ def of_packages(*names: str) -> str:
     return _digest(file for name in names for file in sorted((_ROOT / name).rglob("*.py")))
 
 
-def of_dotted_paths(folder: Path, paths: Iterable[str]) -> str:
+def mark(paths: Iterable[str]) -> str:
+    """Makes a mark which `with_digests` turns into the digest of that code, where it will run.
+
+    Args:
+        paths: functions of the user's, `package.module.function` each.
+    """
+    return f"{_MARK}({','.join(paths)})"
+
+
+def with_digests(text: str) -> str:
+    """Replaces every mark by the digest of `trainer` and of the user's code that it names."""
+
+    def digest(found: re.Match[str]) -> str:
+        paths = [path for path in found.group(1).split(",") if path]
+        return of_packages("trainer") + of_dotted_paths(paths)
+
+    return re.sub(rf"{_MARK}\(([\w.,]*)\)", digest, text)
+
+
+def of_dotted_paths(paths: Iterable[str], folder: Path | None = None) -> str:
     """Digests the Python files of the top-level packages that hold functions of the user's.
 
     Args:
-        folder: where the packages are looked for first.
         paths: `package.module.function` each.
+        folder: where the packages are looked for before Python's own search path.
     """
     files: list[Path] = []
     for top in sorted({path.partition(".")[0] for path in paths}):
-        if (folder / top).is_dir():
+        if folder and (folder / top).is_dir():
             files += sorted((folder / top).rglob("*.py"))
-        elif (folder / f"{top}.py").exists():
+        elif folder and (folder / f"{top}.py").exists():
             files.append(folder / f"{top}.py")
         else:
             spec = importlib.util.find_spec(top)
