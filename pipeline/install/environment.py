@@ -186,7 +186,8 @@ def _install_packages(environment: Environment, uv: Uv, packages: Sequence[Locke
     with tempfile.TemporaryDirectory(prefix="kubetfx-lock-") as scratch:
         build = Path(scratch, "build.txt")
         build.write_text(_text(p for p in packages if p.name in ("setuptools", "wheel")))
-        common = ["--require-hashes", "--no-deps", "--python", str(environment.python)]
+        common = ["--require-hashes", "--no-deps", "--compile-bytecode"]
+        common += ["--python", str(environment.python)]
         if apart:
             new_glibc = Path(scratch, "new_glibc.txt")
             new_glibc.write_text(_text(p for p in packages if p.name in apart))
@@ -195,8 +196,7 @@ def _install_packages(environment: Environment, uv: Uv, packages: Sequence[Locke
             uv.run("pip", "install", *common, *platform_options, "-r", new_glibc)
         rest = Path(scratch, "rest.txt")
         rest.write_text(_text(p for p in packages if p.name not in apart))
-        compiled = ["--compile-bytecode", "--build-constraints", str(build)]
-        uv.run("pip", "install", *common, *compiled, "-r", rest)
+        uv.run("pip", "install", *common, "--build-constraints", build, "-r", rest)
 
 
 def _text(packages: Iterator[LockedPackage]) -> str:
