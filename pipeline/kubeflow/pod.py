@@ -1,0 +1,168 @@
+"""What a task's pod gets: resources, environment, volumes and a place to run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.config.kubernetes import Accelerator, Kubernetes, Toleration
+
+__all__ = [
+    "PodNeeds",
+    "merged",
+    "set_environment",
+    "set_placement",
+    "set_resources",
+    "set_volumes",
+]
+
+_UNITS = {
+    "": Fraction(1),
+    "m": Fraction(1, 1000),
+    "k": Fraction(10**3),
+    "M": Fraction(10**6),
+    "G": Fraction(10**9),
+    "T": Fraction(10**12),
+    "Ki": Fraction(2**10),
+    "Mi": Fraction(2**20),
+    "Gi": Fraction(2**30),
+    "Ti": Fraction(2**40),
+}
+
+
+@dataclass(frozen=True)
+class PodNeeds:
+    """The settings of one task: of its steps, the most demanding.
+
+    Units: `timeout_s` in seconds; amounts as Kubernetes writes them.
+    """
+
+    cpu: str | None
+    cpu_limit: str | None
+    memory: str | None
+    accelerator: Accelerator | None
+    retries: int
+    timeout_s: int
+    node_selector: dict[str, str]
+    tolerations: tuple[Toleration, ...]
+
+
+def merged(settings: Kubernetes, nodes: Sequence[str]) -> PodNeeds:
+    """Joins the settings of a task's steps with those of all steps.
+
+    Of amounts, retries and time the most is taken; placement is the last step's that has any.
+    """
+    base = settings.resources
+    steps = [settings.steps[node] for node in nodes if node in settings.steps]
+    selectors = [step.node_selector for step in steps if step.node_selector is not None]
+    tolerations = [step.tolerations for step in steps if step.tolerations is not None]
+    # A task of several steps gets what each of them alone would have got, at the least.
+    own = steps if len(steps) == len(nodes) else [*steps, None]
+    return PodNeeds(
+        cpu=_most([(step and step.cpu) or base.cpu for step in own]),
+        cpu_limit=_most([(step and step.cpu_limit) or base.cpu_limit for step in own]),
+        memory=_most([(step and step.memory) or base.memory for step in own]),
+        accelerator=next(
+            (step.accelerator for step in steps if step.accelerator), base.accelerator
+        ),
+        retries=max(
+            settings.retries if step is None or step.retries is None else step.retries
+            for step in own
+        ),
+        timeout_s=max((step and step.timeout_s) or settings.timeout_s for step in own),
+        node_selector=selectors[-1] if selectors else settings.node_selector,
+        tolerations=tolerations[-1] if tolerations else settings.tolerations,
+    )
+
+
+def set_resources(task: Any, needs: PodNeeds) -> None:
+    """Reserves processors, memory and accelerators."""
+    if needs.cpu:
+        task.set_cpu_request(needs.cpu)
+    if needs.cpu_limit:
+        task.set_cpu_limit(needs.cpu_limit)
+    if needs.memory:
+        task.set_memory_request(needs.memory)
+        task.set_memory_limit(needs.memory)
+    if needs.accelerator:
+        task.set_accelerator_type(needs.accelerator.type)
+        task.set_accelerator_limit(needs.accelerator.count)
+
+
+def set_environment(
+    task: Any, settings: Kubernetes, metadata_url: str, scratch: str, scratch_mount: str
+) -> None:
+    """Tells the step where the metadata store and the object store are."""
+    from kfp import kubernetes
+
+    if settings.metadata.url:
+        task.set_env_variable(metadata_url, settings.metadata.url)
+    else:
+        kubernetes.use_secret_as_env(
+            task, settings.metadata.secret, {settings.metadata.key: metadata_url}
+        )
+    if uses_s3(settings):
+        store = settings.object_store
+        task.set_env_variable("AWS_ENDPOINT_URL", store.endpoint)
+        task.set_env_variable("AWS_DEFAULT_REGION", store.region)
+        task.set_env_variable(scratch, scratch_mount)
+        if store.secret:
+            keys = {
+                store.access_key: "AWS_ACCESS_KEY_ID",
+                store.secret_key: "AWS_SECRET_ACCESS_KEY",
+            }
+            kubernetes.use_secret_as_env(task, store.secret, keys)
+    for name, keys in sorted(settings.secrets.items()):
+        kubernetes.use_secret_as_env(task, name, keys)
+    for name, value in sorted(settings.env.items()):
+        task.set_env_variable(name, value)
+
+
+def set_volumes(task: Any, settings: Kubernetes, scratch_mount: str) -> None:
+    """Mounts the claims, and a bounded local disk where payloads are copied."""
+    from kfp import kubernetes
+
+    for claim in settings.volumes:
+        kubernetes.mount_pvc(task, claim.claim, claim.mount, claim.sub_path)
+    if uses_s3(settings):
+        size = f"{round(settings.scratch_gib * 1024)}Mi"
+        kubernetes.empty_dir_mount(task, "scratch", scratch_mount, size_limit=size)
+
+
+def set_placement(task: Any, settings: Kubernetes, needs: PodNeeds, name: str) -> None:
+    """Says which nodes may run the pod and what it is labelled with."""
+    from kfp import kubernetes
+
+    kubernetes.set_image_pull_policy(task, settings.image_pull_policy)
+    if settings.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(settings.image_pull_secrets))
+    for key, value in sorted(needs.node_selector.items()):
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in needs.tolerations:
+        kubernetes.add_toleration(
+            task, toleration.key, toleration.operator, toleration.value, toleration.effect
+        )
+    labels = {"app.kubernetes.io/part-of": "kubetfx", "app.kubernetes.io/component": name}
+    for key, value in sorted({**labels, **settings.labels}.items()):
+        kubernetes.add_pod_label(task, key, value)
+    for key, value in sorted(settings.annotations.items()):
+        kubernetes.add_pod_annotation(task, key, value)
+
+
+def uses_s3(settings: Kubernetes) -> bool:
+    """Whether the payloads are in an S3 store."""
+    return settings.data_root.startswith("s3://")
+
+
+def _most(amounts: Sequence[str | None]) -> str | None:
+    """The largest of some amounts; None if nothing is asked for."""
+    given = [amount for amount in amounts if amount]
+    return max(given, key=_size) if given else None
+
+
+def _size(amount: str) -> Fraction:
+    number = amount.rstrip("mkMGTi")
+    return Fraction(number) * _UNITS[amount[len(number) :]]
