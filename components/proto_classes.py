@@ -47,9 +47,11 @@ def _enter(file: str) -> None:
 
 def _serialized(file: str) -> bytes:
     if file.startswith("google/protobuf/"):
-        module = import_module(file.removesuffix(".proto").replace("/", ".") + "_pb2")
-        return bytes(module.DESCRIPTOR.serialized_pb)
-    package, _, rest = file.partition("/")
+        generated = import_module(file.removesuffix(".proto").replace("/", ".") + "_pb2")
+        return bytes(generated.DESCRIPTOR.serialized_pb)
+    # TensorFlow keeps the modules of XLA's files below a folder that their names don't tell.
+    module = f"tensorflow/compiler/{file}" if file.startswith("xla/") else file
+    package, _, rest = module.partition("/")
     # Finding a top-level package does not run it.
     spec = importlib.util.find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:

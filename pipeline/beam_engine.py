@@ -40,6 +40,9 @@ def in_process_pipeline(beam_arguments: list[str]) -> beam.Pipeline:
     from apache_beam.options.pipeline_options import PipelineOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
+    from pipeline import beam_patches
+
+    beam_patches.install()
     options = PipelineOptions(
         [text for text in beam_arguments if not str(text).startswith("--runner=")]
     )

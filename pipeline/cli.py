@@ -54,7 +54,7 @@ def run(
 
     project = read_project(config, param)
     preflight.check(project)
-    console = Console(stderr=False, highlight=False, quiet=json)
+    console = Console(highlight=False, quiet=json, width=None if sys.stdout.isatty() else 120)
     console.print(f"[bold]{project.config.name}[/]  {config}", style="none")
     result = local_run.run(project, output or Path("outputs") / project.config.name, console)
     if json:

@@ -56,11 +56,13 @@ class RunResult:
         steps: in the order of the graph.
         evaluation: the evaluator's summary.
         pushed: version and folder of the served model.
+        metrics: names of the metrics, in the order they are shown.
         places: where things are.
     """
 
     run_id: str
     pipeline: str
+    metrics: tuple[str, ...] = ()
     outcome: str = "not_blessed"
     steps: list[StepResult] = field(default_factory=list)
     evaluation: dict[str, Any] | None = None
@@ -90,7 +92,7 @@ def run(project: Project, output: Path, console: Console) -> RunResult:
         run_folder = folder / "runs" / run_id
         run_folder.mkdir(parents=True)
         log = run_folder / "run.log"
-        result = RunResult(run_id, project.config.name)
+        result = RunResult(run_id, project.config.name, project.config.metrics)
         result.places = {
             "log": str(log),
             "artifacts": str(folder / "artifacts"),

@@ -26,7 +26,7 @@ def show(result: RunResult, console: Console) -> None:
     evaluation = result.evaluation
     if evaluation is not None:
         console.print()
-        console.print(_metrics_table(evaluation))
+        console.print(_metrics_table(evaluation, _shown_metrics(result, console)))
         _show_verdict(evaluation, console)
     if result.pushed is not None:
         console.print(f"[green]pushed[/] version {result.pushed['version']}")
@@ -42,14 +42,19 @@ def show(result: RunResult, console: Console) -> None:
         console.print(f"{name:<10} {result.places[name]}", soft_wrap=True)
 
 
-def _metrics_table(evaluation: dict[str, Any]) -> Table:
+def _shown_metrics(result: RunResult, console: Console) -> list[str]:
+    """The metrics that fit beside the slices' names; the report has all of them."""
+    width = console.width if console.is_terminal else 120
+    return list(result.metrics)[: max(1, (width - 40) // 14)]
+
+
+def _metrics_table(evaluation: dict[str, Any], names: list[str]) -> Table:
     rows = evaluation["slices"]
-    names = [name for name in rows[0]["metrics"] if name != "example_count"] if rows else []
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("slice")
-    table.add_column("rows", justify="right")
+    table.add_column("slice", no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows[:_SLICES_SHOWN]:
         metrics = row["metrics"]
         table.add_row(

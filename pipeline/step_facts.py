@@ -43,7 +43,9 @@ def _examples(outcome: NodeOutcome) -> str:
         if key.startswith("rows_")
     }
     splits = {key: count for key, count in counts.items() if not key.startswith("dropped_")}
-    parts = [f"{name} {count:,}" for name, count in splits.items()]
+    # train, then the others by name: the order in which people think of them
+    ordered = sorted(splits.items(), key=lambda item: (item[0] != "train", item[0]))
+    parts = [f"{name} {count:,}" for name, count in ordered]
     parts += [
         f"{count:,} left out: {key.removeprefix('dropped_').replace('_', ' ')}"
         for key, count in counts.items()
@@ -99,7 +101,14 @@ def _transform(outcome: NodeOutcome) -> str:
 
 
 def _trainer(outcome: NodeOutcome) -> str:
-    return ""
+    folder = outcome.output("model_run")
+    assert folder is not None
+    history = json.loads((Path(folder.uri) / "history.json").read_text())
+    words = [f"{history['steps']:,} steps"]
+    if history["validations"]:
+        loss = history["validations"][-1]["metrics"]["loss"]
+        words.append(f"validation loss {loss:.4g}")
+    return ", ".join(words)
 
 
 def _baseline(outcome: NodeOutcome) -> str:
