@@ -5,7 +5,7 @@ import sys
 
 from serving.errors import UserError
 from serving.server.options import ServerOptions, flags
-from serving.server.process import log_to_stderr, run
+from serving.server.process import run
 
 __all__ = ["main"]
 
@@ -20,7 +20,6 @@ def main(arguments: list[str] | None = None) -> int:
             )
         else:
             parser.add_argument(f"--{flag.name}", type=flag.type, default=flag.default)
-    log_to_stderr()
     try:
         return run(ServerOptions(**vars(parser.parse_args(arguments))))
     except UserError as error:

@@ -8,8 +8,11 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
+from typing import TextIO
 
+from serving.errors import UserError
 from serving.server.options import ServerOptions
 
 __all__ = ["Started", "run"]
@@ -31,15 +34,18 @@ def run(options: ServerOptions, started: Started = announce_as_json) -> int:
     Raises:
         UserError: when the options or the files that they name cannot be used.
     """
-    # Before TensorFlow is imported: its start-up chatter is no news to anybody.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    _raise_file_limit()
     import uvloop
 
-    return uvloop.run(_serve(options, started))
+    _raise_file_limit()
+    chatter = _NativeChatter()
+    _log_to(chatter.screen)
+    try:
+        return uvloop.run(_serve(options, started, chatter))
+    finally:
+        chatter.show()
 
 
-async def _serve(options: ServerOptions, started: Started) -> int:
+async def _serve(options: ServerOptions, started: Started, chatter: "_NativeChatter") -> int:
     from serving.server.server import ModelServer
     from serving.server.status import ServingStatus
 
@@ -61,6 +67,7 @@ async def _serve(options: ServerOptions, started: Started) -> int:
         except ServingStatus as status:
             log.error("Failed to start server. Error: %s", status)
             return 1
+        chatter.show()
         # What is loaded stays: the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -82,10 +89,39 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Sends this server's log to standard error, one line per event."""
-    handler = logging.StreamHandler(sys.stderr)
+def _log_to(screen: TextIO) -> None:
+    """Sends this server's log to the screen, one line per event."""
+    handler = logging.StreamHandler(screen)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(level)
+    log.handlers[:] = [handler]
+    log.setLevel(logging.INFO)
     log.propagate = False
+
+
+class _NativeChatter:
+    """Hides what TensorFlow's C++ code prints while it starts: no news to anybody.
+
+    `screen` is the real standard error all the while. What was hidden is printed after all when
+    a start fails in Python, so that no clue is lost.
+    """
+
+    def __init__(self) -> None:
+        self._real = os.dup(2)
+        self.screen: TextIO = os.fdopen(
+            os.dup(2), "w", encoding="utf-8", errors="replace", buffering=1
+        )
+        self._hidden = tempfile.TemporaryFile()  # noqa: SIM115  closed by show()
+        os.dup2(self._hidden.fileno(), 2)
+
+    def show(self) -> None:
+        """Lets standard error be itself again."""
+        if self._real < 0:
+            return
+        sys.stderr.flush()
+        os.dup2(self._real, 2)
+        os.close(self._real)
+        self._real = -1
+        if sys.exc_info()[0] not in (None, UserError):
+            self._hidden.seek(0)
+            self.screen.write(self._hidden.read()[-4000:].decode("utf-8", "replace"))
+        self._hidden.close()

@@ -215,7 +215,8 @@ def load(
     except Exception as error:
         session.close()
         if isinstance(error, OSError | RuntimeError):
-            raise ServingStatus(Code.NOT_FOUND, str(error)) from error
+            code = Code.DATA_LOSS if "parse" in str(error) else Code.NOT_FOUND
+            raise ServingStatus(code, str(error)) from error
         raise from_runtime(error) from error
     signatures = {key: _signature(key, meta_graph) for key in meta_graph.signature_def}
     return LoadedModel(session, signatures, in_caller_thread=parallelism.inter_op == 0)

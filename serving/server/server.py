@@ -74,6 +74,8 @@ class ModelServer:
         )
         self._grpc: Any = None
         self._rest: uvicorn.Server | None = None
+        self._rest_socket: socket.socket | None = None
+        self._rest_ended = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._configuring = asyncio.Lock()
         self._draining = False
@@ -135,7 +137,9 @@ class ModelServer:
             UserError: when a port is taken or the configuration cannot be used.
             ServingStatus: when a model cannot be loaded.
         """
-        rest_socket = _listen(self.options.host, self.options.rest_api_port, "--rest_api_port")
+        rest_socket = self._rest_socket = _listen(
+            self.options.host, self.options.rest_api_port, "--rest_api_port"
+        )
         if self.options.port:
             probe = _listen(self.options.host, self.options.port, "--port")
             if probe is not None:
@@ -178,6 +182,8 @@ class ModelServer:
         closing = []
         if self._grpc is not None:
             closing.append(asyncio.ensure_future(self._grpc.stop(grace)))
+        if self._rest is None and self._rest_socket is not None:
+            self._rest_socket.close()
         if self._rest is not None:
             self._rest.config.timeout_graceful_shutdown = max(1, round(grace))
             self._rest.should_exit = True
@@ -255,7 +261,6 @@ class ModelServer:
             backlog=2048,
         )
         self._rest = _Uvicorn(config)
-        self._rest_ended = asyncio.Event()
         self.rest_port = listener.getsockname()[1]
         self._rest_task = asyncio.create_task(self._serve_rest(listener))
         while not self._rest.started and not self._rest_ended.is_set():
