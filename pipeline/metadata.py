@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import urllib.parse
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,14 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from serving.errors import UserError
+
 if TYPE_CHECKING:
     from ml_metadata import MetadataStore
 
 __all__ = [
     "OutputArtifact",
     "abandon_unfinished",
+    "connection",
     "execution_state",
+    "masked",
     "output_artifacts",
+    "run_execution",
     "sqlite_connection",
 ]
 
@@ -51,6 +58,74 @@ def sqlite_connection(file: Path) -> mlmd.ConnectionConfig:
     config.sqlite.filename_uri = str(file)
     config.sqlite.connection_mode = mlmd.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
     return config
+
+
+def connection(url: str) -> mlmd.ConnectionConfig:
+    """Describes the metadata store behind a URL.
+
+    Args:
+        url: `postgresql://user:password@host:port/database`, `mysql://…` alike, or
+            `sqlite:////path`; user, password and database with special characters escaped.
+
+    Raises:
+        UserError: it is no such URL. The message never holds the password.
+    """
+    parts = urllib.parse.urlsplit(url)
+    scheme = {"postgres": "postgresql"}.get(parts.scheme, parts.scheme)
+    if scheme == "sqlite" and parts.path.strip("/"):
+        return sqlite_connection(Path("/" + parts.path.lstrip("/")))
+    database = urllib.parse.unquote(parts.path.strip("/"))
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if scheme not in ("postgresql", "mysql") or not parts.hostname or not database or port == -1:
+        raise UserError(
+            f"the metadata store's URL {masked(url)!r} can't be used.",
+            expected="postgresql://user:password@host:5432/database or sqlite:////path",
+            fix="correct the URL; escape @, : and / in a password as %40, %3A and %2F",
+        )
+    user, password = (urllib.parse.unquote(text or "") for text in (parts.username, parts.password))
+    config = mlmd.ConnectionConfig()
+    if scheme == "mysql":
+        config.mysql.host, config.mysql.port = parts.hostname, port or 3306
+        config.mysql.user, config.mysql.password = user, password
+        config.mysql.database = database
+        return config
+    config.postgresql.host, config.postgresql.port = parts.hostname, str(port or 5432)
+    config.postgresql.user, config.postgresql.password = user, password
+    config.postgresql.dbname = database
+    # The user seldom has the right to make databases, and asking for it is an error.
+    config.postgresql.skip_db_creation = True
+    options = dict(urllib.parse.parse_qsl(parts.query))
+    for name in ("sslmode", "sslcert", "sslkey", "sslpassword", "sslrootcert"):
+        if name in options:
+            setattr(config.postgresql.ssloption, name, options[name])
+    return config
+
+
+def masked(url: str) -> str:
+    """Hides the password in a URL."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", url)
+
+
+def run_execution(
+    store: MetadataStore, pipeline: str, run_id: str, node: str
+) -> mlmd.Execution | None:
+    """Finds what a run has recorded of a node; the newest, should there be several."""
+    found: list[mlmd.Execution] = []
+    ids: set[int] | None = None
+    for kind, name in (("pipeline_run", run_id), ("node", f"{pipeline}.{node}")):
+        context = store.get_context_by_type_and_name(kind, name)
+        if context is None:
+            return None
+        found = store.get_executions_by_context(context.id)
+        ids = {each.id for each in found} & (ids if ids is not None else {e.id for e in found})
+    return max((each for each in found if each.id in (ids or ())), key=_id, default=None)
+
+
+def _id(execution: mlmd.Execution) -> int:
+    return int(execution.id)
 
 
 def execution_state(store: MetadataStore, execution_id: int) -> str:

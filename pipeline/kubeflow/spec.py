@@ -191,7 +191,13 @@ def _component(
     container = structures.ContainerSpecImplementation(
         image=kubernetes.image,
         command=["python", "-m", "pipeline.node"],
-        args=["--nodes", part, "--executor-input", "{{$}}"],
+        args=[
+            *(f"--gate={gate}" for gate in task.gates),
+            "--nodes",
+            part,
+            "--executor-input",
+            "{{$}}",
+        ],
     )
     spec = structures.ComponentSpec(
         name=task.name,

@@ -1,8 +1,8 @@
 """Which nodes of the graph share a task, and which task waits for which.
 
 Every task costs two pods and an image start, so light nodes travel together. A failed task's
-outputs are not recorded by Kubeflow: a gate therefore stands in the task after the one whose
-pictures explain it.
+outputs are not recorded by Kubeflow: a gate writes its verdict in the task that shows why, and
+stops the run at the start of the next one.
 
 Source: kubeflow/pipelines 2.17.0, backend/src/v2/component/launcher_v2.go (a failed command
 uploads nothing but its log).
@@ -17,17 +17,21 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
-__all__ = ["GROUPS", "Task", "dependencies", "grouped"]
+__all__ = ["GROUPS", "VERDICT_TYPE", "Task", "dependencies", "grouped"]
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "examples": ("examples",),
-    "data-check": ("statistics", "schema", "anomalies"),
-    "transform": ("gate", "transform"),
+    "data-check": ("statistics", "schema", "anomalies", "gate"),
+    "transform": ("transform",),
     "trainer": ("trainer",),
     "evaluator": ("baseline", "evaluator"),
     "pusher": ("infra_validator", "pusher"),
 }
 """Nodes that share a task, by the task's name. A node in none of them has a task of its own."""
+
+
+VERDICT_TYPE = "DataVerdict"
+"""The TFX type of a verdict that may stop a run."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,13 @@ class Task:
         name: as Argo accepts it: lower case letters, digits and `-`.
         nodes: ids of the nodes that it runs, in order.
         after: names of the tasks that must have succeeded.
+        gates: nodes of other tasks whose verdict must let the run pass before this one starts.
     """
 
     name: str
     nodes: tuple[str, ...]
     after: tuple[str, ...]
+    gates: tuple[str, ...] = ()
 
 
 def grouped(
@@ -55,6 +61,7 @@ def grouped(
     """
     needs = dependencies(ir)
     groups = list(_groups(list(needs), mode))
+    verdicts = _gates(ir)
     owner = {node: name for name, nodes in groups for node in nodes}
     waits: dict[str, set[str]] = {
         name: {owner[need] for node in nodes for need in needs[node]} - {name}
@@ -67,7 +74,9 @@ def grouped(
         if not ready:
             raise ValueError(f"the tasks {', '.join(sorted(remaining))} wait for each other")
         name = ready[0]
-        tasks.append(Task(name, remaining.pop(name), tuple(sorted(_direct(name, waits)))))
+        nodes = remaining.pop(name)
+        asked = sorted({need for node in nodes for need in needs[node]} & verdicts - set(nodes))
+        tasks.append(Task(name, nodes, tuple(sorted(_direct(name, waits))), tuple(asked)))
     return tasks
 
 
@@ -77,6 +86,18 @@ def dependencies(ir: pipeline_pb2.Pipeline) -> dict[str, list[str]]:
     known = {node.node_info.id for node in nodes}
     return {
         node.node_info.id: [name for name in node.upstream_nodes if name in known] for node in nodes
+    }
+
+
+def _gates(ir: pipeline_pb2.Pipeline) -> set[str]:
+    """The nodes that write a verdict on which the run may stop."""
+    return {
+        node.pipeline_node.node_info.id
+        for node in ir.nodes
+        if any(
+            output.artifact_spec.type.name == VERDICT_TYPE
+            for output in node.pipeline_node.outputs.outputs.values()
+        )
     }
 
 
