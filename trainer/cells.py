@@ -56,16 +56,17 @@ def dense_cells(column: RawColumn, width: int = 1) -> tf.Tensor:
     if isinstance(column, tf.RaggedTensor):
         return column.to_tensor(empty, shape=[None, width])
     if isinstance(column, tf.SparseTensor):
-        rows = column.dense_shape[0]
-        # An expanded target shape and a slice, since rows may hold more or fewer than `width`.
-        head = tf.sparse.slice(column, [0, 0], tf.stack([rows, width]))
-        head = tf.SparseTensor(head.indices, head.values, tf.stack([rows, width]))
-        return tf.ensure_shape(tf.sparse.to_dense(head, empty), [None, width])
+        # Rows may hold more values than `width`, or none may hold any.
+        shape = tf.maximum(column.dense_shape, tf.constant([0, width], tf.int64))
+        cells = tf.sparse.to_dense(tf.SparseTensor(column.indices, column.values, shape), empty)
+        return tf.ensure_shape(cells[:, :width], [None, width])
     given = 1
     for size in column.shape[1:]:
         given *= size
-    cells = tf.reshape(column, [-1, given])[:, :width]
-    return tf.pad(cells, [[0, 0], [0, max(0, width - given)]], constant_values=empty)
+    cells = column if len(column.shape) == 2 else tf.reshape(column, [-1, given])
+    if given < width:
+        return tf.pad(cells, [[0, 0], [0, width - given]], constant_values=empty)
+    return cells if given == width else cells[:, :width]
 
 
 def present_cells(column: tf.Tensor) -> tf.Tensor:

@@ -214,6 +214,7 @@ class Learner:
             total += self._train_step(inputs, labels, weights)
         return total / tf.cast(count, tf.float32)
 
+    @tf.autograph.experimental.do_not_convert
     def _train_step(
         self, inputs: dict[str, tf.Tensor], labels: tf.Tensor, weights: tf.Tensor
     ) -> tf.Tensor:

@@ -172,23 +172,36 @@ def _bucketize(numbers: tf.Tensor, feature: Bucketized) -> tf.Tensor:
 
 def _identify(text: tf.Tensor, feature: Categorical | Integer, key: str) -> tf.Tensor:
     """Turns text, empty where missing, into ids by vocabulary or hash."""
-    text, padding = _fill_missing(text, feature)
-    present = tf.not_equal(text, "")
+    missing = tf.equal(text, "")
+    if isinstance(feature.missing, Substitute):
+        text = tf.where(missing, str(feature.missing.value), text)
     if feature.hash_buckets is not None:
         ids = tf.strings.to_hash_bucket_fast(text, feature.hash_buckets)
     else:
         assert feature.vocabulary is not None  # One of the ways is always given.
+        # The empty string is in no vocabulary.
+        present = tf.boolean_mask(text, tf.not_equal(text, ""))
         ids = tft.apply_vocabulary(
             text,
-            _vocabulary(tf.boolean_mask(text, present), feature.vocabulary, key),
+            _vocabulary(present, feature.vocabulary, key),
             num_oov_buckets=feature.vocabulary.oov_buckets,
             file_format="text",
         )
-    if feature.missing == "unseen":
-        # The empty string is in no vocabulary.
-        return tf.where(padding, tf.constant(PADDING_ID, tf.int64), ids + 1)
-    ids = tf.where(present, ids + 1, tf.zeros_like(ids))
-    return tf.where(padding, tf.constant(PADDING_ID, tf.int64), ids)
+    if feature.missing == "own_token":
+        return _pad(tf.where(missing, tf.zeros_like(ids), ids + 1), missing)
+    return _pad(ids + 1, missing)
+
+
+def _pad(ids: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+    """Marks missing cells as padding, but for a row's first: an empty row is a missing value.
+
+    Shape:
+        both [N, width] to [N, width].
+    """
+    if ids.shape[1] == 1:
+        return ids
+    others = tf.where(missing[:, 1:], tf.constant(PADDING_ID, tf.int64), ids[:, 1:])
+    return tf.concat([ids[:, :1], others], axis=1)
 
 
 def _vocabulary(present: tf.Tensor, vocabulary: Vocabulary, key: str) -> Any:
@@ -211,25 +224,10 @@ def _vocabulary(present: tf.Tensor, vocabulary: Vocabulary, key: str) -> Any:
     )
 
 
-def _fill_missing(text: tf.Tensor, feature: Categorical | Integer) -> tuple[tf.Tensor, tf.Tensor]:
-    """Puts the substitute where a whole row is missing, and tells which cells are padding.
-
-    Shape:
-        both [N, width]; the first cell of a row is never padding.
-    """
-    empty = tf.equal(text, "")
-    is_first = tf.range(tf.shape(text)[1]) == 0
-    if isinstance(feature.missing, Substitute):
-        text = tf.where(empty & is_first, str(feature.missing.value), text)
-    return text, empty & tf.logical_not(is_first)
-
-
 def _identify_integer(numbers: tf.Tensor, feature: Integer, key: str) -> tf.Tensor:
     """Turns whole numbers into ids: the numbers themselves, or by vocabulary or hash."""
     if feature.max_value is None:
         return _identify(cells.to_text(numbers), feature, key)
-    missing = tf.logical_not(cells.present_cells(numbers))
-    is_first = tf.range(tf.shape(numbers)[1]) == 0
     unseen = tf.constant(feature.max_value + 2, tf.int64)
     known = (numbers >= 0) & (numbers <= feature.max_value)
     ids = tf.where(known, numbers + 1, unseen)
@@ -241,8 +239,8 @@ def _identify_integer(numbers: tf.Tensor, feature: Integer, key: str) -> tf.Tens
             of_missing = unseen
         case _:
             of_missing = tf.constant(0, tf.int64)
-    ids = tf.where(missing, of_missing, ids)
-    return tf.where(missing & tf.logical_not(is_first), tf.constant(PADDING_ID, tf.int64), ids)
+    missing = tf.logical_not(cells.present_cells(numbers))
+    return _pad(tf.where(missing, of_missing, ids), missing)
 
 
 def _identify_truth(values: tf.Tensor, feature: Boolean) -> tf.Tensor:

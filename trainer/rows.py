@@ -110,11 +110,13 @@ class Rows:
         inputs = {key: tf.constant(values) for key, values in self.inputs.items()}
         labels, weights = tf.constant(self.labels), tf.constant(self.weights)
 
+        @tf.autograph.experimental.do_not_convert
         def order(epoch: tf.Tensor) -> tf.Tensor:
             return tf.random.experimental.stateless_shuffle(
                 tf.range(count), seed=tf.stack([tf.constant(seed, tf.int64), epoch])
             )
 
+        @tf.autograph.experimental.do_not_convert
         def gather(chosen: tf.Tensor) -> Batch:
             rows = {key: tf.gather(values, chosen) for key, values in inputs.items()}
             return rows, tf.gather(labels, chosen), tf.gather(weights, chosen)
@@ -199,6 +201,7 @@ class RowStream:
     def shuffled_batches(self, batch_size: int, buffer_rows: int, seed: int) -> tf.data.Dataset:
         """Yields endless batches, shuffled within `buffer_rows` rows at a time."""
 
+        @tf.autograph.experimental.do_not_convert
         def shuffle(number: tf.Tensor, batch: Batch) -> Batch:
             order = tf.random.experimental.stateless_shuffle(
                 tf.range(tf.shape(batch[2])[0]),

@@ -195,11 +195,12 @@ def _wrap(values: tf.Tensor, spec: tf.TypeSpec) -> RawColumn:
         return tf.reshape(cells, [-1, *spec.shape[1:]])
     if len(values.shape) == 1:
         values, present = values[:, tf.newaxis], present[:, tf.newaxis]
-    present_values = tf.boolean_mask(values, present)
+    indices = tf.where(present)
+    present_values = tf.gather_nd(values, indices)
     if isinstance(spec, tf.RaggedTensorSpec):
         lengths = tf.reduce_sum(tf.cast(present, spec.row_splits_dtype), axis=1)
         return tf.RaggedTensor.from_row_lengths(present_values, lengths, validate=False)
-    return tf.SparseTensor(tf.where(present), present_values, tf.shape(values, tf.int64))
+    return tf.SparseTensor(indices, present_values, tf.shape(values, tf.int64))
 
 
 def _missing(spec: tf.TypeSpec, rows: tf.Tensor) -> RawColumn:
