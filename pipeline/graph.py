@@ -1,6 +1,6 @@
 """From a project to one TFX graph, written down as TFX's intermediate representation (IR).
 
-    examples → statistics → schema → anomalies
+    examples → statistics → schema → anomalies → gate
         └──────────────────────┴─→ transform_graph → trainer → baseline → evaluator → pusher
 
 The IR is all that a launch needs. Building it imports every component (and with them TensorFlow,
@@ -23,6 +23,8 @@ from pipeline.metrics import METRICS
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
+
+    from components.gate_policy import GatePolicy
 
 __all__ = [
     "DATA_PATH",
@@ -120,6 +122,7 @@ def _components(project: Project, locations: Locations) -> list[Any]:
     from tfx.types import Channel
     from tfx.types.standard_artifacts import Model, ModelBlessing
 
+    from components.anomaly_gate import AnomalyGate
     from components.baseline import BaselineStrategy
     from components.evaluator import Evaluator
     from components.pusher import Pusher
@@ -135,6 +138,14 @@ def _components(project: Project, locations: Locations) -> list[Any]:
     anomalies = ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     ).with_id("anomalies")
+    gate = AnomalyGate(
+        statistics=statistics.outputs["statistics"],
+        anomalies=anomalies.outputs["anomalies"],
+        schema=schema.outputs["schema"],
+        examples=examples.outputs["examples"],
+        policy=gate_policy(project),
+        source=_source(examples),
+    ).with_id("gate")
     transform = Transform(
         examples=examples.outputs["examples"],
         schema=schema.outputs["schema"],
@@ -143,6 +154,7 @@ def _components(project: Project, locations: Locations) -> list[Any]:
         disable_statistics=True,
         custom_config=_custom_config(project),
     ).with_id("transform")
+    transform.add_upstream_node(gate)
     rows = transform.outputs["transformed_examples"] if config.transform.materialize else None
     trainer = Trainer(
         examples=rows or examples.outputs["examples"],
@@ -187,6 +199,7 @@ def _components(project: Project, locations: Locations) -> list[Any]:
         statistics,
         schema,
         anomalies,
+        gate,
         transform,
         trainer,
         baseline,
@@ -231,6 +244,22 @@ def _schema_file(project: Project, locations: Locations) -> str:
     if locations.project is None or "://" in written or written.startswith("/"):
         return project.path(written)
     return f"{locations.project}/{written}"
+
+
+def gate_policy(project: Project) -> GatePolicy:
+    """Words the `gates:` section for the gate, with the columns that the model looks at."""
+    config = project.config
+    problem = config.problem
+    return config.gates.policy(
+        problem.training_columns if problem else None,
+        schema_is_inferred=config.schema_file is None,
+    )
+
+
+def _source(examples: Any) -> dict[str, Any]:
+    """The example gen's parameters, by which the gate finds the rows that it speaks of."""
+    wanted = ("path", "table_format", "splits", "settings", "compress")
+    return {name: examples.spec.exec_properties[name] for name in wanted}
 
 
 def eval_config(project: Project) -> Any:

@@ -3,7 +3,7 @@
     <output>/
         metadata.sqlite       TFX's metadata: executions, artifacts, lineage
         artifacts/<step>/…    payloads
-        runs/<run id>/        run.log, summary.json
+        runs/<run id>/        run.log, summary.json, report.html
         serving/<model>/<n>/  pushed versions (unless push.directory says otherwise)
 
 A run that is killed continues when it is started again: finished steps are answered from TFX's
@@ -15,6 +15,7 @@ from __future__ import annotations
 import datetime
 import fcntl
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -25,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pipeline import chatter, failure
+from pipeline import chatter, failure, run_record
 from pipeline.step_board import StepBoard
-from serving.errors import UserError
+from serving.errors import GateStop, UserError
 
 if TYPE_CHECKING:
     from pipeline.config import Project
@@ -52,11 +53,13 @@ class RunResult:
 
     Attributes:
         run_id: names the run in the metadata and its folder.
-        outcome: `pushed`, or `not_blessed`.
+        outcome: `pushed`, `not_blessed`, `stopped` by a gate, or `failed`.
         steps: in the order of the graph.
         evaluation: the evaluator's summary.
         pushed: version and folder of the served model.
         metrics: names of the metrics, in the order they are shown.
+        failure: the step that ended the run early, and the three clauses that say why.
+        record: configuration, code and versions.
         places: where things are.
     """
 
@@ -67,6 +70,8 @@ class RunResult:
     steps: list[StepResult] = field(default_factory=list)
     evaluation: dict[str, Any] | None = None
     pushed: dict[str, Any] | None = None
+    failure: dict[str, Any] | None = None
+    record: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -93,6 +98,7 @@ def run(project: Project, output: Path, console: Console) -> RunResult:
         run_folder.mkdir(parents=True)
         log = run_folder / "run.log"
         result = RunResult(run_id, project.config.name, project.config.metrics)
+        result.record = run_record.describe(project)
         result.places = {
             "log": str(log),
             "artifacts": str(folder / "artifacts"),
@@ -108,9 +114,24 @@ def run(project: Project, output: Path, console: Console) -> RunResult:
             )
             if console.quiet:
                 board_console.quiet = True
-            _run_nodes(project, folder, result, board_console, log)
-        (run_folder / "summary.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
+            try:
+                _run_nodes(project, folder, result, board_console, log)
+            finally:
+                text = json.dumps(asdict(result), indent=1, default=str)
+                (run_folder / "summary.json").write_text(text + "\n")
+                _write_report(run_folder, result, board_console)
     return result
+
+
+def _write_report(run_folder: Path, result: RunResult, console: Console) -> None:
+    """Writes the run's report; a report that fails is told, the run's end stays what it was."""
+    try:
+        from pipeline.report.page import write_report
+
+        result.places["report"] = str(write_report(run_folder))
+    except Exception:
+        logging.getLogger(__name__).exception("the report was not written")
+        console.print("the report was not written: the log says why", style="yellow")
 
 
 def _run_nodes(
@@ -125,19 +146,30 @@ def _run_nodes(
         except Exception as error:
             board.finish("failed")
             raise failure.explain(error, "prepare", log, project.folder) from error
-        from pipeline import launch, step_facts
+        from pipeline import gate_stop, launch, step_facts
 
         board.finish("done", "graph and metadata")
         for node in launch.node_ids(ir):
             board.start(node)
             try:
                 outcome = launch.launch(ir, node, connection)
+                gate_stop.require_passed(outcome)
             except KeyboardInterrupt:
                 board.finish("stopped", "interrupted; a new run continues here")
                 raise
             except Exception as error:
                 explained = failure.explain(error, node, log, project.folder)
-                board.finish("failed", explained.what.splitlines()[0])
+                state = "stopped" if isinstance(explained, GateStop) else "failed"
+                detail = explained.what.splitlines()[0]
+                seconds = board.finish(state, detail)
+                result.steps.append(StepResult(node, state, round(seconds, 2), detail))
+                result.outcome = state
+                result.failure = {
+                    "step": node,
+                    "what": explained.what,
+                    "expected": explained.expected,
+                    "fix": explained.fix,
+                }
                 raise explained from error
             detail = step_facts.describe(outcome)
             seconds = board.finish(outcome.state, detail)
@@ -156,6 +188,7 @@ STEPS = (
     "statistics",
     "schema",
     "anomalies",
+    "gate",
     "transform",
     "trainer",
     "baseline",

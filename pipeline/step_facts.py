@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from components.anomaly_kinds import Severity
+from pipeline import gate_stop
 from pipeline.launch import NodeOutcome
 
 __all__ = ["describe", "evaluation_summary"]
@@ -93,6 +96,22 @@ def _anomalies(outcome: NodeOutcome) -> str:
     return found[0] + more
 
 
+def _gate(outcome: NodeOutcome) -> str:
+    verdict = gate_stop.verdict_of(outcome)
+    if verdict is None or verdict.mode == "off":
+        return "off"
+    today = datetime.date.today()
+    warnings = verdict.having(Severity.WARNING, today)
+    errors = verdict.having(Severity.ERROR, today)
+    counts = [
+        f"{len(found)} {name}{'s' if len(found) > 1 else ''}"
+        for name, found in (("error", errors), ("warning", warnings))
+        if found
+    ]
+    first = f": {(*errors, *warnings)[0].sentence(today)}" if counts else ""
+    return f"{', '.join(counts) or 'nothing to object'}{first}"
+
+
 def _transform(outcome: NodeOutcome) -> str:
     graph = outcome.output("transform_graph")
     assert graph is not None
@@ -145,6 +164,7 @@ _DESCRIBERS: dict[str, Callable[[NodeOutcome], str]] = {
     "statistics": _statistics,
     "schema": _schema,
     "anomalies": _anomalies,
+    "gate": _gate,
     "transform": _transform,
     "trainer": _trainer,
     "baseline": _baseline,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, FiniteFloat, PositiveInt, model_validator
 
+from pipeline.config.gates import Gates
 from pipeline.config.kubernetes import Kubernetes
 from pipeline.config.section import Section, refuse
 from pipeline.metrics import DEFAULT_METRICS, METRICS
@@ -271,6 +272,9 @@ class Config(Section):
 
     schema_file: str | None = Field(default=None, alias="schema")
     """A curated schema.pbtxt; by default the schema is inferred from the statistics."""
+
+    gates: Gates = Gates()
+    """What in the data stops a run, and how much it may drift."""
 
     transform: Transform = Transform()
     """How features become the model's inputs."""

@@ -1,0 +1,34 @@
+"""The `gates:` section: what in the data stops a run, and how much it may drift."""
+
+from __future__ import annotations
+
+from components.gate_policy import DataGate, DriftGate, GatePolicy
+from pipeline.config.section import Section
+
+__all__ = ["Gates"]
+
+
+class Gates(Section):
+    """What stops a run before a model is trained on the wrong data."""
+
+    data: DataGate = DataGate()
+    """Severity by kind, column and split; tolerances; known faults that pass until a date."""
+
+    drift: DriftGate = DriftGate()
+    """How much a column may differ from the span before."""
+
+    def policy(
+        self, used_columns: tuple[str, ...] | None, *, schema_is_inferred: bool
+    ) -> GatePolicy:
+        """Words the section for the gate.
+
+        Args:
+            used_columns: features and label; None takes all columns for used.
+            schema_is_inferred: whether nobody has looked at the schema.
+        """
+        return GatePolicy(
+            data=self.data,
+            drift=self.drift,
+            used_columns=used_columns,
+            schema_is_inferred=schema_is_inferred,
+        )
