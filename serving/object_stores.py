@@ -4,16 +4,14 @@ An object store has no rename and no lock. A version is uploaded below its numbe
 `saved_model.pb` last, and the ledger is written by a conditional put: If-Match / If-None-Match
 on S3, a generation match on Google Cloud Storage. A store that ignores the condition would let
 two pushes overwrite each other's ledger, so the first write of a process tries whether it holds.
-
-Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html,
-https://cloud.google.com/storage/docs/request-preconditions
 """
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import Any
 
+from serving.conditional_put import Documents, GcsDocuments, S3Documents
 from serving.errors import UserError
 from serving.stores import (
     LEDGER_NAME,
@@ -127,10 +125,10 @@ class ObjectStore:
     def __init__(self, base: str) -> None:
         self._base = base.rstrip("/")
         self._fs = _filesystem(base)
-        self._documents: _Documents = (
-            _S3Documents(self._base, self._fs)
+        self._documents: Documents = (
+            S3Documents(self._base, self._fs)
             if base.startswith("s3://")
-            else _GcsDocuments(self._base)
+            else GcsDocuments(self._base)
         )
         self._conditions_hold = False
 
@@ -163,17 +161,12 @@ class ObjectStore:
         return self._documents.stamp(LEDGER_NAME)
 
     def folders(self) -> list[str]:
-        """The prefixes right below the base."""
-        self._fs.invalidate_cache()
-        try:
-            entries = self._fs.ls(self._base, detail=True)
-        except FileNotFoundError:
-            return []
-        return sorted(
-            entry["name"].rstrip("/").rsplit("/", 1)[-1]
-            for entry in entries
-            if entry["type"] == "directory"
-        )
+        """The prefixes right below the base that hold an object.
+
+        Some stores go on listing a prefix whose objects are all deleted.
+        """
+        paths = ObjectTree(self._base, self._fs).sizes()
+        return sorted({path.partition("/")[0] for path in paths if "/" in path})
 
     def version(self, number: int) -> ObjectTree:
         """The files of one version."""
@@ -240,102 +233,6 @@ class ObjectStore:
         self._conditions_hold = True
 
 
-class _Documents(Protocol):
-    """Small objects that are replaced only if nobody else did."""
-
-    never: str
-    """A token that no object ever has."""
-
-    def read(self, name: str) -> Snapshot | None: ...
-
-    def write(self, name: str, data: bytes, expected: str | None) -> None: ...
-
-    def stamp(self, name: str) -> str | None: ...
-
-
-class _S3Documents:
-    """Conditional puts by ETag."""
-
-    never = '"0"'
-
-    def __init__(self, base: str, filesystem: Any) -> None:
-        self._bucket, _, self._prefix = base.removeprefix("s3://").partition("/")
-        self._fs = filesystem
-
-    def read(self, name: str) -> Snapshot | None:
-        import fsspec.asyn
-
-        try:
-            answer = self._fs.call_s3("get_object", **self._place(name))
-        except FileNotFoundError:
-            return None
-        data = fsspec.asyn.sync(self._fs.loop, answer["Body"].read)
-        return Snapshot(data, answer["ETag"])
-
-    def write(self, name: str, data: bytes, expected: str | None) -> None:
-        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
-        try:
-            self._fs.call_s3("put_object", **self._place(name), Body=data, **condition)
-        except OSError as error:
-            if _s3_code(error) in ("PreconditionFailed", "ConditionalRequestConflict", "412"):
-                raise LedgerConflictError(name) from error
-            raise
-
-    def stamp(self, name: str) -> str | None:
-        try:
-            return str(self._fs.call_s3("head_object", **self._place(name))["ETag"])
-        except FileNotFoundError:
-            return None
-
-    def _place(self, name: str) -> dict[str, str]:
-        return {"Bucket": self._bucket, "Key": f"{self._prefix}/{name}".lstrip("/")}
-
-
-class _GcsDocuments:
-    """Conditional puts by object generation."""
-
-    never = "1"
-
-    def __init__(self, base: str) -> None:
-        from google.cloud import storage
-
-        bucket, _, self._prefix = base.removeprefix("gs://").partition("/")
-        self._bucket = storage.Client().bucket(bucket)
-
-    def read(self, name: str) -> Snapshot | None:
-        from google.api_core.exceptions import NotFound, PreconditionFailed
-
-        while True:
-            blob = self._bucket.get_blob(self._key(name))
-            if blob is None:
-                return None
-            try:
-                data = blob.download_as_bytes(if_generation_match=blob.generation)
-            except (NotFound, PreconditionFailed):
-                # Replaced between the two requests: the next round reads the new one.
-                continue
-            return Snapshot(data, str(blob.generation))
-
-    def write(self, name: str, data: bytes, expected: str | None) -> None:
-        from google.api_core.exceptions import NotFound, PreconditionFailed
-
-        # Generation 0 stands for "there is no such object".
-        generation = 0 if expected is None else int(expected)
-        try:
-            self._bucket.blob(self._key(name)).upload_from_string(
-                data, content_type="application/json", if_generation_match=generation
-            )
-        except (NotFound, PreconditionFailed) as error:
-            raise LedgerConflictError(name) from error
-
-    def stamp(self, name: str) -> str | None:
-        blob = self._bucket.get_blob(self._key(name))
-        return None if blob is None else str(blob.generation)
-
-    def _key(self, name: str) -> str:
-        return f"{self._prefix}/{name}".lstrip("/")
-
-
 def _filesystem(url: str) -> Any:
     """An fsspec filesystem that never answers from a listing it kept.
 
@@ -349,9 +246,3 @@ def _filesystem(url: str) -> Any:
     import gcsfs
 
     return gcsfs.GCSFileSystem(use_listings_cache=False)
-
-
-def _s3_code(error: BaseException) -> str:
-    cause = error.__cause__
-    response = getattr(cause, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
