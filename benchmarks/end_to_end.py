@@ -75,7 +75,7 @@ def run_ours(folder: Path) -> tuple[float, dict[str, float]]:
     command = [
         *(str(PYTHON), "-m", "pipeline", "run", "examples/chicago_taxi", "--json"),
         *("-o", str(folder), "-p", "training.batch_size=40", "-p", "training.steps=1000"),
-        *("-p", "model.hidden_units=[100, 70, 49, 34]", "--no-serve-check"),
+        *("-p", "model.hidden_units=[100, 70, 49, 34]"),
     ]
     started = time.monotonic()
     run = subprocess.run(

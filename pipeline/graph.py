@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__, beam_engine, preflight, source_digest
 from pipeline.config import Project
-from pipeline.metrics import METRICS
+from pipeline.config.sections import Threshold
+from pipeline.metrics import METRICS, Metric
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
@@ -305,20 +306,32 @@ def _metric_configs(project: Project) -> list[Any]:
             class_name=metric.tfma_class, config=json.dumps({"name": metric.name})
         )
         threshold = config.evaluation.thresholds.get(name)
-        if threshold is not None:
-            bounds = entry.threshold.value_threshold
-            if threshold.min is not None:
-                bounds.lower_bound.value = threshold.min
-            if threshold.max is not None:
-                bounds.upper_bound.value = threshold.max
-            if threshold.max_regression is not None:
-                change = entry.threshold.change_threshold
-                better = metric.higher_is_better
-                change.direction = tfma.HIGHER_IS_BETTER if better else tfma.LOWER_IS_BETTER
-                worst = -threshold.max_regression if better else threshold.max_regression
-                change.absolute.value = worst
+        if threshold is not None and threshold.on == "every_slice":
+            entry.threshold.CopyFrom(_metric_threshold(metric, threshold))
+        elif threshold is not None:
+            overall = entry.per_slice_thresholds.add(slicing_specs=[tfma.SlicingSpec()])
+            overall.threshold.CopyFrom(_metric_threshold(metric, threshold))
         metrics.append(entry)
     return metrics
+
+
+def _metric_threshold(metric: Metric, threshold: Threshold) -> Any:
+    """Words one threshold as TFMA's: fixed bounds, and a change against the baseline."""
+    from tensorflow_model_analysis.proto import config_pb2 as tfma
+
+    worded = tfma.MetricThreshold()
+    if threshold.min is not None:
+        worded.value_threshold.lower_bound.value = threshold.min
+    if threshold.max is not None:
+        worded.value_threshold.upper_bound.value = threshold.max
+    if threshold.max_regression is not None:
+        better_high = metric.higher_is_better
+        worded.change_threshold.direction = (
+            tfma.HIGHER_IS_BETTER if better_high else tfma.LOWER_IS_BETTER
+        )
+        worst = -threshold.max_regression if better_high else threshold.max_regression
+        worded.change_threshold.absolute.value = worst
+    return worded
 
 
 def _example_gen(project: Project) -> Any:

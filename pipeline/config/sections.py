@@ -177,6 +177,9 @@ class Threshold(Section):
     """By how much the metric may be worse than that of the last blessed model. Absolute, in
     the metric's own unit; without a blessed model it is not applied."""
 
+    on: Literal["all_rows", "every_slice"] = "all_rows"
+    """Whether it must hold over all rows together, or on each slice as well, however small."""
+
     @model_validator(mode="after")
     def _something_to_hold(self) -> Self:
         if self.min is None and self.max is None and self.max_regression is None:

@@ -118,7 +118,8 @@ def test_unchanged_second_run_is_cached_to_the_end_and_quick(finished: Finished)
     lines = second.stdout.splitlines()
     for step in STEPS:
         [line] = [line for line in lines if f" {step} " in line[: len(step) + 4]]
-        assert "cached" in line
+        # The baseline is looked up in the metadata each time; nothing is computed.
+        assert "cached" in line or step == "baseline"
     assert "blessed" in second.stdout
     assert versions(finished.output) == [finished.result["pushed"]["version"]]
     # A machine under load is slow; training anew would take several times as long.
