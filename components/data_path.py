@@ -77,6 +77,14 @@ class DataFile:
             raise _unreadable(self.path, error) from error
         return cast("BinaryIO", _GuardedStream(stored, self.path, stored))
 
+    def open_seekable(self) -> Any:
+        """Opens an unpacked file for reading at any place.
+
+        Raises:
+            OSError: the file is gone or unreadable.
+        """
+        return _open_stored(self.path)
+
     def open(self) -> BinaryIO:
         """Opens the unpacked bytes for reading.
 

@@ -7,7 +7,6 @@ names, packing, or the machine. Equal rows always land in the same split, and mo
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import pyarrow.compute as pc
 from components.column_types import ColumnType
 from components.data_path import DataFile, find_data_files
 from components.nearest_name import did_you_mean
+from components.row_hash import row_hashes, text_hashes
 from components.table_block import TableBlock
 from serving.errors import UserError
 
@@ -39,8 +39,6 @@ __all__ = [
 NO_SPLIT = -1
 """Stands for a row that belongs to no split."""
 
-_CELL_BORDER = "\x1f"
-_NO_VALUE = "\x00"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -147,7 +145,7 @@ class ColumnSplits:
     ) -> npt.NDArray[np.int64]:
         """Gives each row the split its group's hash falls into."""
         cells = pc.cast(block.batch.column(self.column), pa.string()).dictionary_encode()
-        groups = _hashes(cells.dictionary)
+        groups = text_hashes(cells.dictionary)
         missing = cells.is_null().to_numpy(zero_copy_only=False)
         if len(groups):
             hashes = groups[cells.indices.fill_null(0).to_numpy()]
@@ -325,16 +323,6 @@ def splits_from_json(text: str) -> SplitPlan:
     return splits_from_settings(json.loads(text))
 
 
-def row_hashes(cells: pa.RecordBatch) -> npt.NDArray[np.uint64]:
-    """Turns each row into 64 bits: BLAKE2b of its cells, in the order of their columns' names."""
-    names = sorted(cells.schema.names)
-    texts = [pc.cast(cells.column(name), pa.string()) for name in names]
-    rows = pc.binary_join_element_wise(
-        *texts, _CELL_BORDER, null_handling="replace", null_replacement=_NO_VALUE
-    )
-    return _hashes(rows)
-
-
 def split_files(
     plan: SplitPlan, paths: Mapping[str, str], suffixes: tuple[str, ...]
 ) -> list[tuple[int | None, DataFile]]:
@@ -348,13 +336,6 @@ def split_files(
         index = plan.names.index(name) if name else None
         found += [(index, file) for file in find_data_files(path, suffixes)]
     return found
-
-
-def _hashes(texts: pa.Array) -> npt.NDArray[np.uint64]:
-    blake2b = hashlib.blake2b
-    octets = pc.cast(texts, pa.binary()).to_pylist()
-    digests = b"".join([blake2b(each, digest_size=8).digest() for each in octets])
-    return np.frombuffer(digests, ">u8").astype(np.uint64)
 
 
 def _by_share(hashes: npt.NDArray[np.uint64], ratios: Mapping[str, float]) -> npt.NDArray[np.int64]:

@@ -8,20 +8,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.column_types import ColumnType, first_text_row, widen
+from components.column_types import ColumnType, convert_cells, first_text_row, widen
 from components.csv_table import CsvFormat
 from components.data_path import DataFile, find_data_files
+from components.expression import Expression
 from components.nearest_name import did_you_mean
 from components.table_block import TableBlock
 from components.table_format import TableFormat
 from serving.errors import UserError
 
-__all__ = ["Cell", "ColumnFacts", "FileFacts", "TableFacts", "inspect", "inspect_files"]
+__all__ = [
+    "Cell",
+    "ColumnFacts",
+    "FileFacts",
+    "TableFacts",
+    "inspect",
+    "inspect_expression",
+    "inspect_files",
+]
 
 MAX_DISTINCT = 100_000
 """Up to here distinct values are counted exactly."""
@@ -201,6 +210,32 @@ def inspect_files(
     return TableFacts(tuple(found), tuple(notes[name].facts(total) for name in columns))
 
 
+def inspect_expression(
+    files: Sequence[DataFile], table_format: TableFormat, facts: TableFacts, expression: Expression
+) -> ColumnFacts:
+    """Computes an expression for all rows and tells what comes out, as if it were a column.
+
+    Args:
+        files: the files that `facts` are about.
+        table_format: how to read them.
+        facts: what they hold.
+        expression: what to compute; its text names the column.
+
+    Raises:
+        UserError: the expression does not fit the columns.
+    """
+    types = {name: facts.column(name, expression.place).type for name in expression.columns}
+    notes = _ColumnNotes(expression.text, None)
+    for file in files:
+        for block in table_format.read(file):
+            arrays = [convert_cells(block.batch.column(name), types[name]) for name in types]
+            typed = pa.RecordBatch.from_arrays(arrays, list(types))
+            values = expression.evaluate(typed)
+            computed = pa.RecordBatch.from_arrays([values], [expression.text])
+            notes.add(replace(block, batch=computed), file, infer=False)
+    return notes.facts(facts.rows)
+
+
 def check_same_columns(
     first: DataFile, columns: Iterable[str], file: DataFile, others: Iterable[str]
 ) -> None:
@@ -274,7 +309,7 @@ class _ColumnNotes:
             distinct_is_exact=self.distinct_is_exact,
             min=low,
             max=high,
-            mean=self.sum / (rows - missing) if numeric else None,
+            mean=self.sum / (rows - missing) if numeric and rows > missing else None,
             examples=tuple(self.distinct.slice(0, _EXAMPLES).to_pylist()),
             is_iso8601=self.type == "string" and self.is_iso8601,
             first_text=self.first_text,

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 from components.csv_table import CsvFormat
 from components.data_path import DataFile
 from components.nearest_name import did_you_mean
+from components.parquet_table import ParquetFormat
 from components.table_block import FilePart, TableBlock
 from serving.errors import UserError
 
@@ -39,7 +40,7 @@ class TableFormat(Protocol):
         """Reads a file, or a part of it, block by block."""
 
 
-_FORMATS: dict[str, type[TableFormat]] = {"csv": CsvFormat}
+_FORMATS: dict[str, type[TableFormat]] = {"csv": CsvFormat, "parquet": ParquetFormat}
 
 
 def format_from_settings(name: str, settings: Mapping[str, Any]) -> TableFormat:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.data_path import DataFile
+from components.row_hash import row_hashes
 from components.row_splits import (
     NO_SPLIT,
     ColumnSplits,
@@ -16,7 +17,6 @@ from components.row_splits import (
     RowSplits,
     SplitPlan,
     TimeSplits,
-    row_hashes,
     split_files,
     splits_from_json,
     splits_from_settings,
@@ -51,7 +51,7 @@ def test_the_hash_is_the_same_on_every_machine() -> None:
     cells = pa.RecordBatch.from_pydict({"b": ["x", None], "a": ["1", "é"]})
     assert row_hashes(cells).tolist() == [5587786414374913880, 13297696769580301404]
     script = (
-        "import pyarrow as pa; from components.row_splits import row_hashes; "
+        "import pyarrow as pa; from components.row_hash import row_hashes; "
         "cells = pa.RecordBatch.from_pydict({'a': ['1', 'é'], 'b': ['x', None]}); "
         "print(row_hashes(cells).tolist())"
     )

@@ -7,7 +7,9 @@ import pytest
 
 from components import table_facts
 from components.csv_table import CsvFormat
-from components.table_facts import Cell, inspect
+from components.data_path import find_data_files
+from components.expression import Expression
+from components.table_facts import Cell, inspect, inspect_expression
 from serving.errors import UserError
 
 
@@ -92,6 +94,19 @@ def test_an_unknown_column_is_answered_with_the_nearest(tmp_path: Path) -> None:
 def test_a_given_type_keeps_codes_as_text(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("zip\n01234\n")
     assert inspect(str(tmp_path), None, {"zip": "string"}).types == {"zip": "string"}
+
+
+def test_a_computed_column_is_inspected_like_one_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n3,\n5,4\n")
+    files = find_data_files(str(tmp_path), (".csv",))
+    facts = inspect(str(tmp_path))
+    label = inspect_expression(files, CsvFormat(), facts, Expression.parse("a < b"))
+    assert (label.type, label.rows, label.missing, label.mean) == ("int64", 3, 1, 0.5)
+    assert not label.is_constant
+    constant = inspect_expression(files, CsvFormat(), facts, Expression.parse("a > 0"))
+    assert (constant.is_constant, constant.examples) == (True, ("1",))
+    nothing = inspect_expression(files, CsvFormat(), facts, Expression.parse("a / 0"))
+    assert (nothing.missing, nothing.is_constant) == (3, True)
 
 
 def test_a_real_table_is_inspected_in_seconds() -> None:
