@@ -150,14 +150,14 @@ def _by_lengths(common: Any) -> int:
         for bucket in common.num_values_histogram.buckets
         if bucket.high_value == 0
     )
-    return round(common.num_non_missing - empty)
+    return int(common.num_non_missing - round(empty))
 
 
 def _numbers(stats: Any) -> dict[str, Any]:
     by_type = {histogram.type: histogram for histogram in stats.histograms}
     standard = by_type.get(statistics_pb2.Histogram.STANDARD)
     quantiles = by_type.get(statistics_pb2.Histogram.QUANTILES)
-    nan = sum(histogram.num_nan for histogram in by_type.values() if histogram is standard)
+    nan = standard.num_nan if standard is not None else 0
     infinite = sum(
         bucket.sample_count
         for bucket in (standard.buckets if standard is not None else ())

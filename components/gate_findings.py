@@ -176,7 +176,7 @@ def _split_faults(
             yield _Fault(
                 AnomalyKind.NOT_FINITE,
                 name,
-                f"'{name}' holds infinities or NaN, which no transformation survives",
+                f"'{name}' holds infinite numbers or NaN",
             )
         if column.invalid_text:
             share = min(column.invalid_text / column.rows, 1.0)
