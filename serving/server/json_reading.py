@@ -22,14 +22,14 @@ __all__ = ["read_json"]
 MAX_DEPTH = 1000
 """Deeper nesting is refused; RapidJSON would go on until its stack ends."""
 
-EXACT_OFFSET_LIMIT_BYTES = 1 << 20
-"""In larger requests a fault is named by the fast readers only, roughly."""
+EXACT_LIMIT_BYTES = 128 << 10
+"""Larger requests are not read by the slow reader; the standard library names their faults."""
 
 _BOM = b"\xef\xbb\xbf"
 _DECODER = json.JSONDecoder()
 # What the standard library takes and RapidJSON does not: halves of surrogate pairs, and numbers
-# that may be too big for a double.
-_DOUBTFUL = re.compile(rb"\\u[dD][89a-fA-F]|[eE]\+?0*[1-9][0-9]{2}|[0-9]{309}")
+# that may be too big for 64 bits or for a double.
+_DOUBTFUL = re.compile(rb"\\u[dD][89a-fA-F]|[eE]\+?0*[1-9][0-9]{2}|[0-9]{20}")
 _WHITESPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _DIGITS = re.compile(r"[0-9]+")
@@ -43,6 +43,14 @@ _ESCAPES = {
     "n": "\n",
     "r": "\r",
     "t": "\t",
+}
+_ROUGHLY = {
+    "Expecting property name": "Missing a name for object member.",
+    "Expecting ':'": "Missing a colon after a name of object member.",
+    "Expecting ','": "Missing a comma or ] after an array element.",
+    "Unterminated string": "Missing a closing quotation mark in string.",
+    "Invalid control": "Invalid escape character in string.",
+    "Invalid \\": "Invalid escape character in string.",
 }
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 
@@ -63,11 +71,14 @@ def read_json(body: bytes) -> Any:
     for byte in _BOM:  # each byte of the mark is optional to RapidJSON
         skipped += body[skipped : skipped + 1] == bytes([byte])
     text = body[skipped:].decode("utf-8", "surrogateescape")
-    exact = len(body) <= EXACT_OFFSET_LIMIT_BYTES
+    exact = len(body) <= EXACT_LIMIT_BYTES
     if not exact or _DOUBTFUL.search(body) is None:
         try:
             match = _WHITESPACE.match(text)
-            return _DECODER.raw_decode(text, match.end() if match else 0)[0]
+            value, end = _DECODER.raw_decode(text, match.end() if match else 0)
+            # A bare number may have been cut where RapidJSON would have gone on to a fault.
+            if end == len(text) or isinstance(value, dict | list):
+                return value
         except (ValueError, RecursionError) as error:
             if not exact:
                 raise _rough(error, text) from error
@@ -76,7 +87,10 @@ def read_json(body: bytes) -> Any:
 
 def _rough(error: Exception, text: str) -> ServingStatus:
     position = getattr(error, "pos", 0)
-    return _fault("Invalid value.", len(text[:position].encode("utf-8", "surrogateescape")))
+    said = str(error)
+    message = next((ours for theirs, ours in _ROUGHLY.items() if said.startswith(theirs)), "")
+    offset = len(text[:position].encode("utf-8", "surrogateescape"))
+    return _fault(message or "Invalid value.", offset)
 
 
 def _fault(message: str, offset: int) -> ServingStatus:

@@ -157,7 +157,7 @@ def _quick(values: list[Any], dtype: int) -> Array | None:
     try:
         flat = _quick_flat(level, kinds, dtype)
         return None if flat is None else flat.reshape(shape)
-    except (OverflowError, ValueError, TypeError):
+    except (OverflowError, ValueError, TypeError, ServingStatus):
         return None
 
 

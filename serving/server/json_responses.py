@@ -18,6 +18,9 @@ from serving.server.tensors import Array, dtype_name
 
 __all__ = ["classify_json", "error_json", "predict_json", "regress_json"]
 
+ERROR_LIMIT = 16_384
+"""Characters of an error text; TensorFlow Serving has no limit here."""
+
 _INTEGERS = (
     types_pb2.DT_INT32,
     types_pb2.DT_INT16,
@@ -30,7 +33,9 @@ _INTEGERS = (
 
 
 def error_json(message: str) -> bytes:
-    """Turns an error text into the body of an answer."""
+    """Turns an error text into the body of an answer, cut when very long."""
+    if len(message) > ERROR_LIMIT:
+        message = message[:ERROR_LIMIT] + "...TRUNCATED"
     return encode('{\n    "error": ' + quote(message) + "\n}")
 
 
