@@ -136,8 +136,8 @@ def _about_canary(before: Ledger, after: Ledger) -> list[str]:
     if old == new:
         return []
     if new is None:
-        served = "as stable" if old == after.labels.get("stable") else "no longer as canary"
-        return [f"version {old} is served {served}"]
+        promoted = old == after.labels.get("stable")
+        return [] if promoted else [f"version {old} is served no longer as canary"]
     stable = after.labels["stable"]
     return [
         f"version {new} is loaded too and answers calls for the label canary",

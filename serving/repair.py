@@ -30,7 +30,7 @@ from serving.stores import (
 )
 from serving.versions import delete_retired, enter
 
-__all__ = ["Repaired", "repair_store"]
+__all__ = ["Repaired", "is_dead", "repair_store"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def repair_store(store: VersionStore, *, who: str, why: str = "") -> Repaired:
     """
     done = _put_unreadable_aside(store)
     before = read_store(store)
-    dead = {entry.version for entry in before.versions if _is_dead(store, entry)}
+    dead = {entry.version for entry in before.versions if is_dead(store, entry)}
     with explain_write_failures(store.base, "clearing what killed pushes left"):
         done += [f"removed {name}, left by a push that died" for name in store.sweep(dead)]
     folders = {
@@ -119,7 +119,8 @@ def _put_unreadable_aside(store: VersionStore) -> list[str]:
     return []
 
 
-def _is_dead(store: VersionStore, entry: Version) -> bool:
+def is_dead(store: VersionStore, entry: Version) -> bool:
+    """Whether a push ended without a version and nobody works on it any more."""
     if entry.state == "failed":
         return True
     age_s = (now() - entry.created).total_seconds()

@@ -11,8 +11,8 @@ from serving import labels
 from serving.contents import verify
 from serving.errors import UserError
 from serving.ledger import Label, Ledger, Version, read_store, update, whoami
-from serving.repair import repair_store
-from serving.stores import VersionStore, canonical_versions, open_store
+from serving.repair import is_dead, repair_store
+from serving.stores import LEDGER_NAME, VersionStore, canonical_versions, open_store
 from serving.versions import delete_retired
 
 __all__ = [
@@ -92,7 +92,7 @@ def promote(
     Raises:
         UserError: the version is missing, damaged, retired or not whole yet.
     """
-    store = open_store(base)
+    store = _open(base)
     number = _require_servable(store, version)
 
     def change(ledger: Ledger) -> Ledger:
@@ -123,7 +123,7 @@ def rollback(base: str, *, label: Label = "stable", who: str = "", why: str = ""
     Raises:
         UserError: there is no earlier version that can be served.
     """
-    store = open_store(base)
+    store = _open(base)
     if label == "canary":
         return _edit(store, lambda ledger: _end_canary(store, ledger, who or whoami(), why))
     target = labels.rollback_target(read_store(store))
@@ -150,7 +150,7 @@ def pin(base: str, version: str | int, *, who: str = "", why: str = "") -> Outco
     Raises:
         UserError: the version is missing, damaged, retired or not whole yet.
     """
-    store = open_store(base)
+    store = _open(base)
     number = _require_servable(store, version)
 
     def change(ledger: Ledger) -> Ledger:
@@ -169,7 +169,7 @@ def unpin(base: str, *, who: str = "", why: str = "") -> Outcome:
     Raises:
         UserError: nothing is pinned.
     """
-    store = open_store(base)
+    store = _open(base)
 
     def change(ledger: Ledger) -> Ledger:
         if not ledger.pinned:
@@ -190,7 +190,7 @@ def retire(base: str, version: str | int, *, who: str = "", why: str = "") -> Ou
     Raises:
         UserError: there is no such version, it is withdrawn already, or it is stable.
     """
-    store = open_store(base)
+    store = _open(base)
     number = _number(store.base, read_store(store), version)
 
     def change(ledger: Ledger) -> Ledger:
@@ -209,7 +209,9 @@ def retire(base: str, version: str | int, *, who: str = "", why: str = "") -> Ou
         return after.with_labels(kept).with_change("retire", number, who or whoami(), why)
 
     outcome = _edit(store, change)
-    return Outcome(delete_retired(store, who or whoami()), outcome.explanation, outcome.caution)
+    ledger = delete_retired(store, who or whoami())
+    told = f"Version {number} is withdrawn and its files are deleted. {outcome.explanation}"
+    return Outcome(ledger, told, outcome.caution)
 
 
 def repair(base: str, *, who: str = "", why: str = "") -> Outcome:
@@ -219,6 +221,8 @@ def repair(base: str, *, who: str = "", why: str = "") -> Outcome:
         UserError: a newer kubetfx wrote the ledger, or the base can't be written.
     """
     store = open_store(base)
+    if not canonical_versions(store.folders()):
+        store = _open(base)
     repaired = repair_store(store, who=who or whoami(), why=why)
     return Outcome(
         repaired.ledger,
@@ -226,6 +230,22 @@ def repair(base: str, *, who: str = "", why: str = "") -> Outcome:
         labels.folder_caution(repaired.ledger),
         repaired.done,
     )
+
+
+def _open(base: str) -> VersionStore:
+    """The store of a folder that has a ledger, so that a mistyped name makes no folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    store = open_store(base)
+    if store.read_ledger() is None:
+        raise UserError(
+            f"{store.base} has no {LEDGER_NAME}",
+            expected="a folder that kubetfx pushed to",
+            fix="correct --base; `kubetfx rollout status --repair` enters versions of other tools",
+        )
+    return store
 
 
 def _edit(store: VersionStore, change: Callable[[Ledger], Ledger]) -> Outcome:
@@ -339,8 +359,8 @@ def _problems(store: VersionStore, ledger: Ledger, *, deep: bool) -> list[str]:
             found.append(f"version {entry.version} is damaged: {problem}")
         elif entry.state == "retired":
             found.append(f"version {entry.version} is retired, but its files are not deleted yet")
-        elif entry.state == "pushing":
-            found.append(f"the push of version {entry.version} is under way, or died")
+        elif entry.state == "pushing" and is_dead(store, entry):
+            found.append(f"the push of version {entry.version} died")
         elif entry.state == "deleted" and entry.version in folders:
             found.append(f"version {entry.version} is deleted, but has a folder")
     unlisted = folders - {entry.version for entry in ledger.versions}
@@ -351,7 +371,7 @@ def _problems(store: VersionStore, ledger: Ledger, *, deep: bool) -> list[str]:
 def _present(ledger: Ledger) -> str:
     stable, canary = ledger.labels.get("stable"), ledger.labels.get("canary")
     if stable is None:
-        return "Nothing is served: no version was pushed yet."
+        return "Nothing is served: no version is there."
     text = f"Servers that follow the ledger answer with version {stable}"
     if canary is not None:
         text += f", and with version {canary} when asked for the label canary"
