@@ -114,14 +114,14 @@ def _transform_feature(
 def _scale(numbers: tf.Tensor, feature: Numeric | LogNumeric) -> tf.Tensor:
     """Turns numbers, NaN where missing, into float32 z-scores without NaN."""
     known = _z_score_domain(numbers, feature)
-    mean, scale = _mean_and_scale(known)
+    mean, per_deviation = _mean_and_scale(known)
     match feature.missing:
         case "mean":
-            filled = tf.where(tf.math.is_nan(known), mean, known)
+            fill = mean
         case constant:
             value = tf.constant(0.0 if constant == "zero" else constant, tf.float64)
-            filled = tf.where(tf.math.is_nan(known), _z_score_domain(value, feature), known)
-    scores = (filled - mean) / scale
+            fill = _z_score_domain(value, feature)
+    scores = (tf.where(tf.math.is_nan(known), fill, known) - mean) * per_deviation
     return tf.cast(tf.clip_by_value(scores, -_LARGEST_Z_SCORE, _LARGEST_Z_SCORE), tf.float32)
 
 
@@ -133,13 +133,18 @@ def _z_score_domain(numbers: tf.Tensor, feature: Numeric | LogNumeric) -> tf.Ten
 
 
 def _mean_and_scale(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Analyses the present numbers; the scale of a constant or empty column is 1."""
+    """Analyses the present numbers; returns their mean and 1/standard deviation.
+
+    The scale of a constant or empty column is 0: nothing was learnt of other values, so that
+    the model had better not see them when it serves.
+    """
     present = tf.boolean_mask(numbers, tf.logical_not(tf.math.is_nan(numbers)))
     mean, variance = tft.mean(present), tft.var(present)
     mean = tf.where(tf.math.is_finite(mean), mean, tf.zeros_like(mean))
     # What is left of a constant column after rounding is no spread.
     varies = variance > 1e-18 * tf.square(mean)
-    return mean, tf.sqrt(tf.where(varies, variance, tf.ones_like(variance)))
+    zero = tf.zeros_like(variance)
+    return mean, tf.where(varies, tf.math.rsqrt(tf.where(varies, variance, zero + 1.0)), zero)
 
 
 def _bucketize(numbers: tf.Tensor, feature: Bucketized) -> tf.Tensor:
