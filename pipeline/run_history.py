@@ -1,0 +1,267 @@
+"""Runs as the metadata store remembers them: steps, times, outcome, and what each step left.
+
+The store is the same on a laptop and on a cluster, so all of this works from it alone. A local run
+has a folder besides, with its log, its summary and its report.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from pipeline import lean_imports
+from pipeline.metadata import OutputArtifact, execution_state, output_artifacts, sqlite_connection
+from serving.errors import UserError
+
+if TYPE_CHECKING:
+    from ml_metadata import MetadataStore
+
+__all__ = ["Run", "Step", "all_runs", "find_run", "open_store", "read_runs", "stores_below"]
+
+STORE_FILE = "metadata.sqlite"
+SUMMARY_FILE = "summary.json"
+LATEST = "latest"
+
+_ORDER = (
+    "examples",
+    "statistics",
+    "schema",
+    "anomalies",
+    "gate",
+    "transform",
+    "trainer",
+    "baseline",
+    "evaluator",
+    "infra_validator",
+    "pusher",
+)
+_UNFINISHED = (mlmd.Execution.NEW, mlmd.Execution.RUNNING)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of a run.
+
+    Attributes:
+        node: its id in the graph.
+        state: done, cached, skipped, failed or running.
+        execution_id: in the metadata store.
+        started: when the launcher began with it.
+        seconds: until its outputs were recorded.
+        outputs: artifacts by output key; those of a cached step were made by an earlier run.
+    """
+
+    node: str
+    state: str
+    execution_id: int
+    started: datetime.datetime
+    seconds: float
+    outputs: dict[str, list[OutputArtifact]] = field(default_factory=dict)
+
+    def output(self, key: str) -> OutputArtifact | None:
+        """The first artifact of an output, if there is one."""
+        artifacts = self.outputs.get(key)
+        return artifacts[0] if artifacts else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a pipeline.
+
+    Attributes:
+        run_id: names it in the store.
+        pipeline: the pipeline's name.
+        steps: in the order they started.
+        folder: the local run's folder; None on a cluster.
+        summary: what the local run wrote down, empty without.
+    """
+
+    run_id: str
+    pipeline: str
+    steps: tuple[Step, ...]
+    folder: Path | None = None
+    summary: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def started(self) -> datetime.datetime | None:
+        """When the first step began."""
+        return self.steps[0].started if self.steps else None
+
+    @property
+    def seconds(self) -> float:
+        """From the first step's begin to the last one's end."""
+        if not self.steps:
+            return 0.0
+        ends = (step.started + datetime.timedelta(seconds=step.seconds) for step in self.steps)
+        return (max(ends) - self.steps[0].started).total_seconds()
+
+    @property
+    def version(self) -> str:
+        """The version that it pushed; empty without."""
+        pushed = self._pushed()
+        return str(pushed.properties.get("pushed_version", "")) if pushed else ""
+
+    @property
+    def outcome(self) -> str:
+        """`pushed`, `not_blessed`, `not_pushed`, `stopped`, `failed`, `running` or `unfinished`."""
+        if self._pushed():
+            return "pushed"
+        states = {step.state for step in self.steps}
+        if self.summary.get("outcome") in ("stopped", "failed"):
+            return str(self.summary["outcome"])
+        if "failed" in states:
+            return "failed"
+        if "running" in states:
+            return "running"
+        nodes = {step.node for step in self.steps}
+        if "pusher" in nodes:
+            blessing = self.output("evaluator", "blessing")
+            is_blessed = blessing is not None and blessing.properties.get("blessed") == 1
+            return "not_pushed" if is_blessed else "not_blessed"
+        verdict = self.output("gate", "verdict")
+        if verdict is not None and len(nodes - set(_ORDER[:5])) == 0:
+            return "stopped" if verdict.properties.get("errors") else "unfinished"
+        return "unfinished"
+
+    def step(self, node: str) -> Step | None:
+        """The step of a node; None if the run did not get there."""
+        return next((step for step in self.steps if step.node == node), None)
+
+    def output(self, node: str, key: str) -> OutputArtifact | None:
+        """An output of a step."""
+        step = self.step(node)
+        return step.output(key) if step else None
+
+    def _pushed(self) -> OutputArtifact | None:
+        pushed = self.output("pusher", "pushed_model")
+        return pushed if pushed is not None and pushed.properties.get("pushed") else None
+
+
+def open_store(file: Path) -> MetadataStore:
+    """Opens a local metadata store.
+
+    Raises:
+        UserError: there is none.
+    """
+    from ml_metadata import MetadataStore
+
+    # What reads the artifacts afterwards goes through TFX's file calls.
+    lean_imports.install()
+    if not file.exists():
+        raise UserError(
+            f"{file.parent}: there is no {file.name}.",
+            expected="the output folder of a run",
+            fix="name the folder with --output, or run a pipeline first: kubetfx run",
+        )
+    return MetadataStore(sqlite_connection(file))
+
+
+def stores_below(output: Path) -> list[Path]:
+    """Finds the metadata stores of an output folder, or of the folder that holds several."""
+    own = output / STORE_FILE
+    return [own] if own.exists() else sorted(output.glob(f"*/{STORE_FILE}"))
+
+
+def all_runs(output: Path) -> list[Run]:
+    """Lists the runs of every pipeline below a folder, the newest first.
+
+    Raises:
+        UserError: nothing has run there.
+    """
+    runs: list[Run] = []
+    for file in stores_below(output):
+        runs += read_runs(open_store(file), file.parent)
+    if not runs:
+        raise UserError(
+            f"{output}: nothing has run here.",
+            expected="an output folder of `kubetfx run`, or one that holds several",
+            fix="name it with --output, or run a pipeline first: kubetfx run",
+        )
+    return sorted(runs, key=lambda run: run.run_id, reverse=True)
+
+
+def find_run(output: Path, name: str = LATEST) -> Run:
+    """Finds one run by its id, the beginning of it, or `latest`.
+
+    Raises:
+        UserError: no run, or more than one, is called that.
+    """
+    runs = all_runs(output)
+    if name == LATEST:
+        return runs[0]
+    found = [run for run in runs if run.run_id == name] or [
+        run for run in runs if run.run_id.startswith(name)
+    ]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(run.run_id for run in runs[:5])
+    raise UserError(
+        f"{'no run is' if not found else f'{len(found)} runs are'} called {name!r}.",
+        expected=f"one of {known}{', …' if len(runs) > 5 else ''}, or latest",
+        fix="list them: kubetfx runs",
+    )
+
+
+def read_runs(store: MetadataStore, output: Path | None = None) -> list[Run]:
+    """Reads all runs of a metadata store.
+
+    Args:
+        store: the store.
+        output: the local output folder; None on a cluster.
+    """
+    runs = []
+    for context in store.get_contexts_by_type("pipeline_run"):
+        executions = store.get_executions_by_context(context.id)
+        pipeline, steps = _steps(store, executions)
+        folder = output / "runs" / context.name if output else None
+        runs.append(Run(context.name, pipeline, steps, folder, _summary(folder)))
+    return runs
+
+
+def _steps(
+    store: MetadataStore, executions: Iterable[mlmd.Execution]
+) -> tuple[str, tuple[Step, ...]]:
+    """The pipeline's name and the newest execution of each node, in the order of their start."""
+    steps: dict[str, Step] = {}
+    pipeline = ""
+    for execution in sorted(executions, key=lambda each: int(each.id)):
+        for context in store.get_contexts_by_execution(execution.id):
+            if context.type == "node":
+                pipeline, _, node = context.name.rpartition(".")
+                steps[node] = _step(store, node, execution)
+    ordered = sorted(steps.values(), key=lambda step: (step.started, _rank(step.node)))
+    return pipeline, tuple(ordered)
+
+
+def _rank(node: str) -> int:
+    return _ORDER.index(node) if node in _ORDER else len(_ORDER)
+
+
+def _step(store: MetadataStore, node: str, execution: mlmd.Execution) -> Step:
+    began, ended = execution.create_time_since_epoch, execution.last_update_time_since_epoch
+    is_running = execution.last_known_state in _UNFINISHED
+    return Step(
+        node=node,
+        state="running" if is_running else execution_state(store, execution.id),
+        execution_id=int(execution.id),
+        started=datetime.datetime.fromtimestamp(began / 1000).astimezone(),
+        seconds=max(ended - began, 0) / 1000,
+        outputs=output_artifacts(store, execution.id),
+    )
+
+
+def _summary(folder: Path | None) -> dict[str, Any]:
+    """What the local run wrote down; a run that was killed wrote nothing."""
+    if folder is None:
+        return {}
+    try:
+        summary: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return summary
