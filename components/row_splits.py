@@ -347,13 +347,15 @@ def _by_share(hashes: npt.NDArray[np.uint64], ratios: Mapping[str, float]) -> np
 
 
 def _moments(texts: pa.Array) -> pa.Array | None:
-    """Reads ISO 8601 text, with or without an offset, as microseconds since 1970 UTC."""
-    for kind in (pa.timestamp("us"), pa.timestamp("us", "UTC")):
-        try:
-            return pc.cast(pc.cast(texts, kind), pa.int64())
-        except pa.ArrowInvalid:
-            continue
-    return None
+    """Reads ISO 8601 text as microseconds since 1970; without an offset it is taken for UTC."""
+    has_offset = pc.match_substring_regex(texts, r":\d\d.*(Z|[+-]\d\d(:?\d\d)?)$")
+    no_text = pa.scalar(None, pa.string())
+    try:
+        zoned = pc.cast(pc.if_else(has_offset, texts, no_text), pa.timestamp("us", "UTC"))
+        local = pc.cast(pc.if_else(has_offset, no_text, texts), pa.timestamp("us"))
+    except pa.ArrowInvalid:
+        return None
+    return pc.coalesce(pc.cast(zoned, pa.int64()), pc.cast(local, pa.int64()))
 
 
 def _check_names(names: list[str]) -> None:

@@ -84,3 +84,27 @@ def test_marks_that_make_no_span_are_refused(tmp_path: Path, pattern: str) -> No
 def test_nothing_that_matches_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no file or folder matches"):
         resolve_spans({"": f"{tmp_path}/{{SPAN}}/*.csv"})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "paths"),
+    [
+        ("s{SPAN}/*.csv", ["s1/a.csv", "s2/a.csv", "s10/a.csv"]),
+        ("s{SPAN:2}-v{VERSION:1}.csv", ["s01-v1.csv", "s02-v1.csv", "s02-v3.csv"]),
+        ("{YYYY}-{MM}-{DD}/v{VERSION}/a.csv", ["2023-12-31/v1/a.csv", "2024-02-29/v7/a.csv"]),
+    ],
+)
+def test_spans_and_versions_are_those_of_tfx(
+    tmp_path: Path, pattern: str, paths: list[str]
+) -> None:
+    from tfx.components.example_gen.input_processor import FileBasedInputProcessor
+    from tfx.proto import example_gen_pb2
+
+    lay_out(tmp_path, *paths)
+    split = example_gen_pb2.Input.Split(name="all", pattern=pattern)
+    processor = FileBasedInputProcessor(str(tmp_path), [split])
+    span, version = processor.resolve_span_and_version()
+    chosen = processor.get_pattern_for_span_version(pattern, span, version)
+    found = resolve_spans({"": f"{tmp_path}/{pattern}"})
+    assert (found.span, found.version) == (span, version)
+    assert found.paths[""] == f"{tmp_path}/{chosen}"

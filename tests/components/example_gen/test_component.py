@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components import csv_blocks
 from components.csv_table import CsvFormat
 from components.data_path import resolve_path
 from components.example_gen.component import TabularExampleGen
+from components.parquet_table import ParquetFormat
 from components.record_file import read_records
 from components.row_splits import FileSplits, RowSplits, TimeSplits
 from serving.errors import UserError
@@ -227,6 +230,14 @@ def test_a_column_without_values_does_not_break(run: Run, tmp_path: Path) -> Non
     rows = [row for split in splits.values() for row in split]
     assert {row["none"] for row in rows} == {None}
     assert {row["größe in cm"] for row in rows} == {5.0, 6.5, None}
+
+
+def test_parquet_is_ingested_with_its_zeros(run: Run, tmp_path: Path) -> None:
+    table = pa.table({"a": [0, 1, None] * 100, "b": [0.0, 0.5, None] * 100, "n": range(300)})
+    pq.write_table(table, tmp_path / "t.parquet", row_group_size=70)
+    splits = read(run(str(tmp_path), table_format=ParquetFormat(), part_bytes=1000))
+    rows = sorted((row for each in splits.values() for row in each), key=lambda row: row["n"])
+    assert rows == table.to_pylist()
 
 
 @pytest.mark.parametrize(
