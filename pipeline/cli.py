@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline import inspect_commands, kubeflow_commands, rollout_commands
+from pipeline.last_push import last_push
 from serving.errors import UserError
 
 __all__ = ["app", "main"]
@@ -20,7 +22,6 @@ DEFAULT_CONFIG = Path("examples/chicago_taxi/pipeline.yaml")
 
 app = typer.Typer(
     name="kubetfx",
-    help="TFX pipelines that run on a laptop and on open-source Kubeflow Pipelines.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -92,6 +93,18 @@ def doctor(json: Json = False) -> None:
     from pipeline import doctor as checks
 
     raise typer.Exit(checks.run(json=json))
+
+
+@app.callback()
+def _defaults(context: typer.Context) -> None:
+    """TFX pipelines that run on a laptop and on open-source Kubeflow Pipelines."""
+    pushed = last_push()
+    context.obj = str(pushed) if pushed else None
+
+
+app.add_typer(rollout_commands.app, name="rollout")
+kubeflow_commands.register(app)
+inspect_commands.register(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
