@@ -1,6 +1,7 @@
 """The entry points of a SavedModel, read from its file without loading the model."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from components.proto_classes import message_class
 from serving.stores import MODEL_FILE, Tree
@@ -21,8 +22,8 @@ class InputSpec:
     dtype: int
     """The number of the type in TensorFlow's DataType."""
 
-    rank: int | None
-    """How many dimensions; None if the model leaves it open."""
+    shape: tuple[int, ...] | None
+    """Sizes by dimension, -1 where any is taken; None if the model leaves it open."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def read_signatures(model: Tree) -> list[SignatureSpec]:
             name,
             definition.method_name,
             tuple(
-                InputSpec(key, info.dtype, _rank(info.tensor_shape))
+                InputSpec(key, info.dtype, _shape(info.tensor_shape))
                 for key, info in sorted(definition.inputs.items())
             ),
         )
@@ -82,5 +83,5 @@ def read_fingerprint(model: Tree) -> str:
     return "/".join(str(part) for part in parts)
 
 
-def _rank(shape: object) -> int | None:
-    return None if getattr(shape, "unknown_rank") else len(getattr(shape, "dim"))  # noqa: B009
+def _shape(shape: Any) -> tuple[int, ...] | None:
+    return None if shape.unknown_rank else tuple(dimension.size for dimension in shape.dim)

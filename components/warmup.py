@@ -37,11 +37,12 @@ _REGRESS = "tensorflow/serving/regress"
 # Numbers of tensorflow.DataType, and what stands for a missing cell of that type.
 _DT_STRING = 7
 _MISSING_INTEGER = -(2**63)
-_NUMBER_FIELDS: dict[int, tuple[str, Any]] = {
+_FIELDS: dict[int, tuple[str, Any]] = {
     1: ("float_val", float("nan")),
     2: ("double_val", float("nan")),
     3: ("int_val", -(2**31)),
     9: ("int64_val", _MISSING_INTEGER),
+    _DT_STRING: ("string_val", b""),
     10: ("bool_val", False),
 }
 
@@ -130,11 +131,9 @@ def _is_fillable(signature: SignatureSpec, columns: Set[str]) -> bool:
         return False
     if _takes_examples(signature, columns):
         return True
-    known = all(
-        spec.dtype == _DT_STRING or spec.dtype in _NUMBER_FIELDS for spec in signature.inputs
-    )
+    known = all(spec.dtype in _FIELDS for spec in signature.inputs)
     if known and any(spec.name in columns for spec in signature.inputs):
-        return all(spec.rank is None or spec.rank <= 2 for spec in signature.inputs)
+        return all(len(spec.shape or ()) <= 2 for spec in signature.inputs)
     logging.getLogger(__name__).warning(
         "no warmup requests for the signature %r: its inputs (%s) are neither serialized "
         "examples nor columns of the data",
@@ -150,7 +149,7 @@ def _takes_examples(signature: SignatureSpec, columns: Set[str]) -> bool:
     if len(signature.inputs) != 1:
         return False
     (spec,) = signature.inputs
-    return spec.dtype == _DT_STRING and spec.rank in (None, 1) and spec.name not in columns
+    return spec.dtype == _DT_STRING and len(spec.shape or (-1,)) == 1 and spec.name not in columns
 
 
 def _request(
@@ -172,36 +171,37 @@ def _request(
     request.model_spec.signature_name = signature.name
     if _takes_examples(signature, columns):
         (spec,) = signature.inputs
-        _fill(request.inputs[spec.name], spec, [row.serialized for row in rows])
+        _fill(request.inputs[spec.name], spec, [[row.serialized] for row in rows])
     else:
         for spec in signature.inputs:
-            cells = [_cell(row.features.get(spec.name, []), spec.dtype) for row in rows]
+            cells = [row.features.get(spec.name, []) for row in rows]
             _fill(request.inputs[spec.name], spec, cells)
     return log
 
 
-def _fill(tensor: Any, spec: InputSpec, cells: Sequence[Any]) -> None:
+def _fill(tensor: Any, spec: InputSpec, cells: Sequence[list[Any]]) -> None:
     """Writes one cell per row.
 
     Shape:
-        [N], or [N, 1] where the signature asks for two dimensions.
+        [N], or [N, W] where the signature asks for lists: shorter ones end in missing values.
     """
     tensor.dtype = spec.dtype
     tensor.tensor_shape.dim.add().size = len(cells)
-    if spec.rank == 2:
-        tensor.tensor_shape.dim.add().size = 1
-    field = "string_val" if spec.dtype == _DT_STRING else _NUMBER_FIELDS[spec.dtype][0]
-    getattr(tensor, field).extend(cells)
+    width = 1
+    if spec.shape is not None and len(spec.shape) == 2:
+        width = spec.shape[1] if spec.shape[1] > 0 else max(1, *map(len, cells))
+        tensor.tensor_shape.dim.add().size = width
+    field, missing = _FIELDS[spec.dtype]
+    values = getattr(tensor, field)
+    for cell in cells:
+        values.extend(_value(value, missing) for value in cell[:width])
+        values.extend([missing] * (width - len(cell)))
 
 
-def _cell(values: list[Any], dtype: int) -> Any:
-    """The first value of a cell as that type, or what stands for a missing one (NaN is one)."""
-    if dtype == _DT_STRING:
-        value = values[0] if values else b""
+def _value(value: Any, missing: Any) -> Any:
+    """A value as the type of what stands for a missing one."""
+    if isinstance(missing, bytes):
         return value if isinstance(value, bytes) else str(value).encode()
-    missing = _NUMBER_FIELDS[dtype][1]
-    if not values or isinstance(values[0], bytes) or values[0] != values[0]:
+    if isinstance(value, bytes) or value != value:
         return missing
-    if isinstance(missing, bool):
-        return bool(values[0])
-    return float(values[0]) if isinstance(missing, float) else int(values[0])
+    return type(missing)(value)
