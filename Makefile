@@ -36,6 +36,10 @@ format: setup ## rewrite the Python files in the house format
 	@$(BIN)/ruff check --fix --quiet . || true
 	@$(BIN)/ruff format .
 
+.PHONY: docs
+docs: setup ## write docs/configuration.md anew from the types
+	@$(BIN)/python -m pipeline.config.reference docs/configuration.md
+
 .PHONY: lock
 lock: ## write requirements/*.txt anew; LOCK_ARGS=--upgrade takes the newest versions
 	@$(PYTHON) -m pipeline.install.relock $(LOCK_ARGS)

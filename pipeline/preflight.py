@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from components import data_path, table_facts, table_format
+from components.data_path import DataFile
 from components.expression import Expression
 from components.nearest_name import did_you_mean
 from components.row_splits import SplitPlan, splits_from_settings
@@ -37,17 +37,17 @@ __all__ = ["check", "data_format", "data_location", "split_plan"]
 MAX_SLICES = 1_000
 """More values than this make a slice per row rather than per group."""
 
-_ARROW = {"int64": pa.int64(), "float64": pa.float64(), "string": pa.string(), "empty": pa.null()}
-
 
 def data_format(project: Project) -> TableFormat:
     """Makes the reader of the project's data from its `data:` section."""
     data = project.config.data
-    settings = {
-        "delimiter": data.delimiter,
-        "missing_values": data.missing_values,
-        "column_names": data.column_names,
-    }
+    settings: dict[str, object] = {}
+    if data.format == "csv":
+        settings = {
+            "delimiter": data.delimiter,
+            "missing_values": data.missing_values,
+            "column_names": data.column_names,
+        }
     return table_format.format_from_settings(data.format, settings)
 
 
@@ -78,9 +78,10 @@ def check(project: Project) -> TableFacts | None:
     location = data_location(project)
     if "{" in location:
         return None
-    facts = _inspect(project, location)
+    files = _files(project, location)
+    facts = table_facts.inspect_files(files, data_format(project))
     _check_columns(project, facts)
-    _check_label(project, facts)
+    _check_label(project, facts, files)
     for index, feature in enumerate(project.config.features):
         column = facts.column(feature.name, project.place("features", index, "name"))
         _check_feature(feature, column, project.place("features", index))
@@ -88,14 +89,14 @@ def check(project: Project) -> TableFacts | None:
     return facts
 
 
-def _inspect(project: Project, location: str) -> TableFacts:
+def _files(project: Project, location: str) -> list[DataFile]:
+    """Finds the files of all splits."""
     reader = data_format(project)
-    files = [
+    return [
         file
         for path in split_plan(project).patterns(location).values()
         for file in data_path.find_data_files(path, reader.suffixes)
     ]
-    return table_facts.inspect_files(files, reader)
 
 
 def _check_columns(project: Project, facts: TableFacts) -> None:
@@ -123,44 +124,41 @@ def _check_columns(project: Project, facts: TableFacts) -> None:
             )
 
 
-def _check_label(project: Project, facts: TableFacts) -> None:
+def _check_label(project: Project, facts: TableFacts, files: Sequence[DataFile]) -> None:
+    """The label exists (or can be computed), varies, and fits the task."""
     label, task = project.config.label, project.config.task
     place = project.place("label")
-    if label.expression is not None:
-        expression = Expression.parse(label.expression, place)
-        for name in expression.columns:
-            facts.column(name, place)
-        kind = expression.result_type({name: _ARROW[facts.types[name]] for name in facts.names})
-        if task is not Task.MULTICLASS and pa.types.is_string(kind):
-            raise UserError(
-                f"{place}: the expression {label.expression!r} gives text.",
-                expected=f"a number or a comparison, for task: {task}",
-                fix="compare the text with a value: `column == 'value'`",
-            )
-        if label.name in facts.names:
-            raise UserError(
-                f"{place}: the data have a column {label.name!r} already.",
-                expected="a new name for the value of the expression",
-                fix="choose another label.name",
-            )
-        return
-    assert label.column is not None
-    column = facts.column(label.column, place)
+    if label.expression is None:
+        assert label.column is not None
+        column = facts.column(label.column, place)
+    else:
+        column = _computed_label(project, facts, files, label.expression, place)
     if column.is_constant:
+        held = f"{column.examples[0]} in every row" if column.examples else "missing in every row"
         raise UserError(
-            f"{place}: the label {column.name!r} is "
-            + (
-                f"{column.examples[0]!r} in all {facts.rows:,} rows."
-                if column.examples
-                else "empty."
-            ),
+            f"{place}: the label {column.name!r} is {held} of {facts.rows:,}.",
             expected="at least two different values to tell apart",
-            fix="choose another label column, or bring data with both outcomes",
+            fix="choose another label, or bring data with both outcomes",
         )
     if task is Task.REGRESSION and not column.is_numeric:
         raise _not_numeric(column, place, "a label of task: regression")
     if task is Task.BINARY:
         _check_binary(project, column, place)
+
+
+def _computed_label(
+    project: Project, facts: TableFacts, files: Sequence[DataFile], text: str, place: str
+) -> ColumnFacts:
+    """Computes the label's expression over the data and tells what comes out."""
+    expression = Expression.parse(text, place)
+    name = project.config.label.name
+    if name in facts.names:
+        raise UserError(
+            f"{place}: the data have a column {name!r} already.",
+            expected="a new name for the value of the expression",
+            fix="choose another label.name",
+        )
+    return table_facts.inspect_expression(files, data_format(project), facts, expression)
 
 
 def _check_binary(project: Project, column: ColumnFacts, place: str) -> None:

@@ -94,17 +94,17 @@ class Data(Section):
     """A file, a folder or a pattern; relative to the YAML. `package://PKG/PATH` is data inside
     an installed Python package. `{SPAN}`, `{YYYY}`, `{MM}`, `{DD}` mark spans."""
 
-    format: Literal["csv"] = "csv"
-    """How the files are written. Compressed ones (.gz, .zip, .zst) are read as they are."""
+    format: Literal["csv", "parquet"] = "csv"
+    """How the files are written. Compressed CSV (.gz, .zip, .zst) is read as it is."""
 
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    """Between two cells."""
+    """Between two cells of a CSV file."""
 
     missing_values: tuple[str, ...] = ("",)
-    """Cells that mean: no value."""
+    """Cells of a CSV file that mean: no value."""
 
     column_names: tuple[ColumnName, ...] | None = None
-    """Names of the columns, for files without a header row."""
+    """Names of the columns, for CSV files without a header row."""
 
     columns: tuple[ColumnName, ...] | None = None
     """Columns to take; all by default."""

@@ -62,7 +62,8 @@ CONFIG_FAULTS = [
     ("{column: tip}", "{name: big, expression: tip > mile}", "line 3", "'mile'"),
     ("{column: tip}", "{name: big, expression: tip >}", "line 3", "tip >"),
     ("{column: tip}", "{name: big, expression: company > 3}", "line 3", "company"),
-    ("{column: tip}", "{name: miles2, expression: company}", "line 3", "gives text"),
+    ("{column: tip}", "{name: miles2, expression: company}", "line 3", "two values"),
+    ("{column: tip}", "{name: far, expression: miles > 900}", "line 3", "0 in every row"),
     ("{column: tip}", "{name: mixed, expression: tip > 0}", "line 3", "already"),
     ("path: trips.csv", "path: trip.csv", "trip.csv", "no such file"),
     ("path: trips.csv", "path: trips.csv, exclude: [miles]", "line 6", "left out"),
@@ -92,7 +93,7 @@ DATA_FAULTS = {
     "header only": ("miles,company,tip\n", "row"),
     "ragged": (CSV + "1.0,firm,1,2024-01-01,3,4\n", "line 62"),
     "latin-1": (CSV.replace("firm 3", "Müller").encode("latin-1"), "UTF-8"),
-    "label constant": (CSV.replace(",1,2024", ",0,2024"), "'0' in all 60 rows"),
+    "label constant": (CSV.replace(",1,2024", ",0,2024"), "0 in every row of 60"),
     "twice the same column": (CSV.replace("company", "miles", 1), "miles"),
 }
 
