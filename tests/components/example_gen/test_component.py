@@ -275,6 +275,21 @@ def test_a_mistake_stops_the_step_before_a_split_appears(
     assert not list((tmp_path / "root").glob("**/Split-*"))
 
 
+def test_a_mistake_found_while_encoding_is_named_by_its_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("day,a\n2024-01-31,1\n31.1.2024,2\n")
+    plan = TimeSplits("day", {"eval": "2024-02-01"})
+    with pytest.raises(UserError, match=r"t\.csv line 3, column 'day': '31\.1\.2024' is no ISO"):
+        run(str(tmp_path / "t.csv"), splits=plan)
+
+
+def test_size_and_time_may_stand_for_the_content(run: Run, tmp_path: Path) -> None:
+    data = write(tmp_path / "data")
+    assert run(str(data), fingerprint="stat").state == "COMPLETE"
+    assert run(str(data), fingerprint="stat").state == "CACHED"
+    os.utime(data / "t.csv", (1, 1))
+    assert run(str(data), fingerprint="stat").state == "COMPLETE"
+
+
 def test_missing_data_stop_the_driver(run: Run, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such file or folder"):
         run(str(tmp_path / "nowhere.csv"))
