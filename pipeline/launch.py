@@ -15,7 +15,6 @@ from pipeline import lean_imports, source_digest
 
 lean_imports.install()
 
-from tfx.orchestration import metadata  # noqa: E402
 from tfx.orchestration.local import runner_utils  # noqa: E402
 from tfx.orchestration.portable import (  # noqa: E402
     base_executor_operator,
@@ -27,6 +26,7 @@ from tfx.orchestration.portable import (  # noqa: E402
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2  # noqa: E402
 
 from pipeline.metadata import OutputArtifact, execution_state, output_artifacts  # noqa: E402
+from pipeline.metadata_handle import MetadataHandle  # noqa: E402
 
 if TYPE_CHECKING:
     from ml_metadata.proto import metadata_store_pb2
@@ -111,7 +111,7 @@ def launch(
     """
     pipeline_node = _node(ir, node)
     deployment = runner_utils.extract_local_deployment_config(ir)
-    store = metadata.Metadata(connection)
+    store = MetadataHandle(connection)
     info = launcher.Launcher(
         pipeline_node=pipeline_node,
         mlmd_connection=store,

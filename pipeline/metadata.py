@@ -24,6 +24,7 @@ __all__ = [
     "execution_state",
     "masked",
     "output_artifacts",
+    "plain_value",
     "run_execution",
     "sqlite_connection",
 ]
@@ -113,19 +114,18 @@ def run_execution(
     store: MetadataStore, pipeline: str, run_id: str, node: str
 ) -> mlmd.Execution | None:
     """Finds what a run has recorded of a node; the newest, should there be several."""
-    found: list[mlmd.Execution] = []
-    ids: set[int] | None = None
-    for kind, name in (("pipeline_run", run_id), ("node", f"{pipeline}.{node}")):
-        context = store.get_context_by_type_and_name(kind, name)
-        if context is None:
-            return None
-        found = store.get_executions_by_context(context.id)
-        ids = {each.id for each in found} & (ids if ids is not None else {e.id for e in found})
-    return max((each for each in found if each.id in (ids or ())), key=_id, default=None)
-
-
-def _id(execution: mlmd.Execution) -> int:
-    return int(execution.id)
+    run = store.get_context_by_type_and_name("pipeline_run", run_id)
+    if run is None:
+        return None
+    mine = [
+        execution
+        for execution in store.get_executions_by_context(run.id)
+        if any(
+            context.type == "node" and context.name == f"{pipeline}.{node}"
+            for context in store.get_contexts_by_execution(execution.id)
+        )
+    ]
+    return max(mine, key=lambda execution: int(execution.id), default=None)
 
 
 def execution_state(store: MetadataStore, execution_id: int) -> str:
@@ -143,7 +143,7 @@ def output_artifacts(store: MetadataStore, execution_id: int) -> dict[str, list[
     outputs: defaultdict[str, list[OutputArtifact]] = defaultdict(list)
     for artifact in store.get_artifacts_by_id(sorted(keys)):
         properties = {
-            name: _plain(value)
+            name: plain_value(value)
             for group in (artifact.properties, artifact.custom_properties)
             for name, value in group.items()
         }
@@ -180,6 +180,7 @@ def abandon_unfinished(store: MetadataStore, artifacts: Path) -> list[str]:
     return [types.get(execution.type_id, "?") for execution in unfinished]
 
 
-def _plain(value: mlmd.Value) -> Any:
+def plain_value(value: mlmd.Value) -> Any:
+    """Turns a property into a number or a text; None if it is empty."""
     kind = value.WhichOneof("value")
     return getattr(value, kind) if kind else None

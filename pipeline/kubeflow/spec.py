@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.kubeflow import outputs, parameters, task_slice, tasks
+from pipeline.kubeflow.step import METADATA_URL
 from serving.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,9 +23,8 @@ if TYPE_CHECKING:
     from pipeline.config import Project
     from pipeline.config.kubernetes import Kubernetes, StepSettings
 
-__all__ = ["METADATA_URL", "PROJECT_FOLDER", "SCRATCH", "check_fresh", "compile_spec", "spec_file"]
+__all__ = ["PROJECT_FOLDER", "SCRATCH", "check_fresh", "compile_spec", "spec_file"]
 
-METADATA_URL = "KUBETFX_METADATA_URL"
 SCRATCH = "KUBETFX_SCRATCH"
 PROJECT_FOLDER = "/project"
 """Where the image has the folder of the YAML."""

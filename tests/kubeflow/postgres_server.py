@@ -43,12 +43,32 @@ class PostgresServer:
         secret = self.folder / "password"
         secret.write_text(PASSWORD + "\n")
         secret.chmod(0o644)
-        self._run("initdb", "-D", self._data, "-U", "kubetfx", "--pwfile", str(secret),
-                  "--auth=scram-sha-256", "--no-sync", "-E", "UTF8")
+        self._run(
+            "initdb",
+            "-D",
+            self._data,
+            "-U",
+            "kubetfx",
+            "--pwfile",
+            str(secret),
+            "--auth=scram-sha-256",
+            "--no-sync",
+            "-E",
+            "UTF8",
+        )
         self.start()
         environment = {**os.environ, "PGPASSWORD": PASSWORD}
-        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "kubetfx",
-                  "metadata", env=environment)
+        self._run(
+            "createdb",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-U",
+            "kubetfx",
+            "metadata",
+            env=environment,
+        )
 
     def start(self) -> None:
         """Starts the server and waits until it answers."""

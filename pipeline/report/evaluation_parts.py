@@ -1,0 +1,115 @@
+"""The evaluator's summary as HTML: verdict, metrics by slice, confusion matrix, ROC curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.report import fragments
+
+__all__ = ["confusion", "parts", "roc_points"]
+
+_COUNT = "example_count"
+
+
+def parts(summary: dict[str, Any]) -> list[str]:
+    """Makes the pieces of an evaluation's page.
+
+    Args:
+        summary: what `components.evaluator` wrote as `summary.json`.
+    """
+    made = [_verdict(summary), *_slices(summary)]
+    points = roc_points(summary)
+    if points:
+        diagonal = fragments.Line("chance", [(0.0, 0.0), (1.0, 1.0)])
+        curve = fragments.Line("candidate", [(false, true) for _, false, true in points])
+        made += [
+            fragments.heading("ROC curve, all rows"),
+            fragments.line_chart(
+                [curve, diagonal], x="false positive rate", y="true positive rate"
+            ),
+        ]
+    table = confusion(summary)
+    if table is not None:
+        labels, counts = table
+        made += [
+            fragments.heading("Confusion matrix, all rows"),
+            fragments.matrix(labels, counts, corner="true ↓  predicted →"),
+        ]
+    return made
+
+
+def roc_points(summary: dict[str, Any]) -> list[tuple[float, float, float]]:
+    """Threshold, false positive rate and true positive rate, by falling threshold.
+
+    Empty where the task is not binary.
+    """
+    points = []
+    for row in summary.get("thresholds", []):
+        positives = row["true_positives"] + row["false_negatives"]
+        negatives = row["false_positives"] + row["true_negatives"]
+        if positives and negatives:
+            points.append(
+                (
+                    row["threshold"],
+                    row["false_positives"] / negatives,
+                    row["true_positives"] / positives,
+                )
+            )
+    return sorted(points, reverse=True)
+
+
+def confusion(summary: dict[str, Any]) -> tuple[list[str], list[list[float]]] | None:
+    """Labels and counts, a row for each true class; None where there are no classes.
+
+    Shape: counts are [classes, classes].
+    """
+    if "confusion" in summary:
+        return summary["confusion"]["labels"], summary["confusion"]["counts"]
+    for row in summary.get("thresholds", []):
+        if abs(row["threshold"] - 0.5) < 1e-6:
+            return ["no", "yes"], [
+                [row["true_negatives"], row["false_positives"]],
+                [row["false_negatives"], row["true_positives"]],
+            ]
+    return None
+
+
+def _verdict(summary: dict[str, Any]) -> str:
+    if not summary["blessed"]:
+        return fragments.verdict("Not blessed", "bad", summary["reasons"])
+    if not summary["gated"]:
+        why = ["no thresholds are set"]
+    elif summary["compared"]:
+        why = ["all thresholds hold, against the last blessed model too"]
+    else:
+        why = ["all thresholds hold; there is no earlier blessed model to compare with"]
+    return fragments.verdict("Blessed", "good", why)
+
+
+def _slices(summary: dict[str, Any]) -> list[str]:
+    rows = summary["slices"]
+    if not rows:
+        return []
+    names = [name for name in rows[0]["metrics"] if name != _COUNT]
+    lines: list[list[object]] = []
+    for row in rows:
+        name = ", ".join(f"{column}={value}" for column, value in row["slice"].items())
+        metrics = row["metrics"]
+        lines.append(
+            [
+                name or "all rows",
+                f"{metrics.get(_COUNT, 0):,.0f}",
+                *[_shown(metrics.get(metric)) for metric in names],
+            ]
+        )
+        if row["baseline"] and not row["slice"]:
+            baseline = [_shown(row["baseline"].get(metric)) for metric in names]
+            lines.append(["last blessed model", "", *baseline])
+    return [
+        fragments.heading("Metrics by slice"),
+        fragments.table(("slice", "rows", *names), lines),
+    ]
+
+
+def _shown(value: float | None) -> str | None:
+    return None if value is None else fragments.number(value)
