@@ -106,6 +106,9 @@ class Data(Section):
     column_names: tuple[ColumnName, ...] | None = None
     """Names of the columns, for CSV files without a header row."""
 
+    types: dict[ColumnName, Literal["int64", "float64", "string"]] = {}
+    """Columns whose type is given rather than read off the cells: codes of digits as `string`."""
+
     columns: tuple[ColumnName, ...] | None = None
     """Columns to take; all by default."""
 

@@ -21,6 +21,7 @@ STEPS = [
     "statistics",
     "schema",
     "anomalies",
+    "gate",
     "transform",
     "trainer",
     "baseline",
