@@ -347,6 +347,7 @@ def _example_gen(project: Project) -> Any:
         splits=preflight.split_plan(project),
         columns=data.columns,
         exclude=data.exclude,
+        column_types=data.types,
         span=_parameter(SPAN, int, LATEST_SPAN),
         compress=data.compress,
     )

@@ -79,7 +79,8 @@ def check(project: Project) -> TableFacts | None:
     if "{" in location:
         return None
     files = _files(project, location)
-    facts = table_facts.inspect_files(files, data_format(project))
+    types = project.config.data.types
+    facts = table_facts.inspect_files(files, data_format(project), types)
     _check_columns(project, facts)
     _check_label(project, facts, files)
     for index, feature in enumerate(project.config.features):
@@ -106,6 +107,7 @@ def _check_columns(project: Project, facts: TableFacts) -> None:
     named: list[tuple[tuple[str, ...], str]] = [
         (("data", "exclude"), name) for name in data.exclude
     ]
+    named += [(("data", "types"), name) for name in data.types]
     named += [(("data", "columns"), name) for name in data.columns or ()]
     if isinstance(data.splits, ColumnSplit | TimeSplit):
         named.append((("data", "splits", "column"), data.splits.column))

@@ -1,6 +1,6 @@
 """Writes docs/configuration.md from the configuration's types and docstrings.
 
-    python -m pipeline.config.reference docs/configuration.md
+Run it with `python -m pipeline.config.reference docs/configuration.md`.
 """
 
 from __future__ import annotations
