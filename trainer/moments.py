@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from trainer.cells import to_numbers
+from trainer.errors import DataError
 from trainer.problem import Timestamp
 
 __all__ = ["CalendarParts", "calendar_parts", "to_epoch_seconds"]
@@ -60,14 +61,15 @@ def to_epoch_seconds(
         name: name scope of the operations.
 
     Raises:
-        ValueError: If the column is numeric but the format is text.
+        DataError: If the column is numeric but the format is text.
     """
     with tf.name_scope(name):
         if written.format == "iso8601":
             if cells.dtype != tf.string:
-                raise ValueError(
-                    f"column {written.name!r} has the format iso8601 but holds "
-                    f"{cells.dtype.name}; expected text; fix: use format: epoch_s or epoch_ms"
+                raise DataError(
+                    f"column {written.name!r} has the format iso8601 but holds {cells.dtype.name}",
+                    expected="text",
+                    fix="use format: epoch_s or epoch_ms",
                 )
             seconds, valid = _read_iso8601(tf.strings.strip(cells))
         else:

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from trainer import cells, moments
+from trainer.errors import DataError
 from trainer.problem import (
     Boolean,
     Bucketized,
@@ -64,14 +65,14 @@ def transform_columns(
         each output [N, width]; the columns are those of `Problem.transformed_features`.
 
     Raises:
-        ValueError: If a column that training needs is not among `inputs`.
+        DataError: If a column that training needs is not among `inputs`.
     """
     absent = [name for name in problem.training_columns if name not in inputs]
     if absent:
-        raise ValueError(
-            f"the data has no column {', '.join(map(repr, absent))}; "
-            f"expected one of {', '.join(map(repr, sorted(inputs)))}; "
-            "fix: correct the name in features, label or weight_column"
+        raise DataError(
+            f"the data has no column {', '.join(map(repr, absent))}",
+            expected=f"one of {', '.join(map(repr, sorted(inputs)))}",
+            fix="correct the name in features, label or weight_column",
         )
     outputs: dict[str, tf.Tensor] = {}
     for feature in problem.features:
@@ -312,9 +313,10 @@ def _as_number(positive: str | float, label: str) -> float:
     try:
         return float(positive)
     except ValueError as error:
-        raise ValueError(
-            f"the label {label!r} holds numbers, but positive is {positive!r}; "
-            "expected one of the label's values; fix: correct label.positive"
+        raise DataError(
+            f"the label {label!r} holds numbers, but positive is {positive!r}",
+            expected="one of the label's values",
+            fix="correct label.positive",
         ) from error
 
 
