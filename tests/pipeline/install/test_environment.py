@@ -9,8 +9,10 @@ import pytest
 
 from pipeline.install import environment, extension_proof, glibc_repair
 from pipeline.install.environment import Environment
+from pipeline.install.lock_file import read_lock
 
 ROOT = Path(__file__).parents[3]
+FEW_PACKAGES = {"packaging", "setuptools", "wheel"}
 INPUTS = ("requirements/lock.txt", "setup.py", "pipeline/__init__.py")
 
 
@@ -75,6 +77,35 @@ def test_environment_whose_installation_was_stopped_is_made_anew(finished: Envir
     assert environment._usable_python(finished) is not None
     finished.unfinished.touch()
     assert environment._usable_python(finished) is None
+
+
+def test_small_checkout_gets_from_nothing_to_a_working_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All steps but the repair, for real, with three packages that are in uv's cache."""
+    monkeypatch.setattr(glibc_repair, "host_glibc", lambda: (2, 41))
+    root = tmp_path / "checkout"
+    (root / "requirements").mkdir(parents=True)
+    (root / "pipeline").mkdir()
+    (root / "pipeline" / "__init__.py").write_text('__version__ = "0"\n')
+    (root / "setup.py").write_text(
+        "from setuptools import setup\nsetup(name='small', packages=['pipeline'])\n"
+    )
+    shutil.copy(ROOT / "requirements/uv.txt", root / "requirements/uv.txt")
+    few = [p for p in read_lock(ROOT / "requirements/lock.txt") if p.name in FEW_PACKAGES]
+    (root / "requirements" / "lock.txt").write_text("".join(p.text for p in few))
+    (root / ".cache").symlink_to(ROOT / ".cache")
+    made = Environment(root, root / ".venv")
+
+    environment.set_up(made)
+
+    assert made.is_ready()
+    assert not made.unfinished.exists()
+    assert list(made.site.rglob("packaging/__pycache__/version.*.pyc"))
+    code = "import packaging, pipeline; print(pipeline.__file__)"
+    shown = subprocess.run([made.python, "-c", code], capture_output=True, text=True, cwd="/")
+    assert shown.stdout.strip() == str(root / "pipeline" / "__init__.py")
+    assert "3 from requirements/lock.txt" in capsys.readouterr().out
 
 
 def test_other_machine_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
