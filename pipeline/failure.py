@@ -13,6 +13,10 @@ from serving.errors import UserError
 __all__ = ["StepFailure", "explain"]
 
 
+# As the C library and SQLite put it; TensorFlow and Beam wrap these in errors of their own.
+_FULL_DISK_WORDS = ("No space left on device", "database or disk is full")
+
+
 class StepFailure(UserError):  # noqa: N818  (it is told, not handled)
     """A step failed for a reason that is neither the user's input nor a gate: exit code 1."""
 
@@ -36,7 +40,7 @@ def explain(error: BaseException, step: str, log: Path, user_folder: Path) -> Us
     for link in chain:
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
             return _disk_full(step, link)
-    if "No space left on device" in str(error) or "ResourceExhausted" in type(error).__name__:
+    if any(words in str(link) for link in chain for words in _FULL_DISK_WORDS):
         return _disk_full(step, error)
     for link in chain:
         frames = [

@@ -59,7 +59,8 @@ def test_users_error_wrapped_by_a_library_is_still_theirs(folders: tuple[Path, P
 def test_full_disk_is_told_wherever_it_shows(folders: tuple[Path, Path]) -> None:
     user, log = folders
     full = OSError(errno.ENOSPC, "No space left on device", "/data/x")
-    for error in (full, RuntimeError("RESOURCE: x; No space left on device")):
+    wrapped = RuntimeError("Error when executing query: database or disk is full")
+    for error in (full, RuntimeError("RESOURCE: x; No space left on device"), wrapped):
         told = failure.explain(error, "examples", log, user)
         assert "the disk is full" in told.what
         assert "--output" in told.fix

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -171,6 +172,30 @@ def test_unwritable_output_is_told_before_anything_is_made(tmp_path: Path) -> No
     assert refused.returncode == 2
     assert "can't be written" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_full_disk_is_told_and_what_was_finished_stays(tmp_path: Path) -> None:
+    if subprocess.run(["unshare", "-Urm", "true"], check=False).returncode != 0:
+        pytest.skip("this machine lets nobody mount a disk of their own")
+    project, disk = write_project(tmp_path / "project"), tmp_path / "disk"
+    disk.mkdir()
+    run_on_it = (
+        f"mount -t tmpfs -o size=700k tmpfs {disk} && {shlex.join(command(project, disk / 'out'))}"
+        f"; code=$?; ls {disk}/out/artifacts/examples/examples; exit $code"
+    )
+    full = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", run_on_it],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert full.returncode == 2, full.stdout + full.stderr
+    assert "the disk is full" in full.stderr
+    assert "Traceback" not in full.stderr
+    # The half-written examples of the failed step were removed.
+    assert full.stdout.splitlines()[-1].startswith(("✗", "the report"))
 
 
 @pytest.fixture
