@@ -1,8 +1,8 @@
 """What the two wires share: finding a model, running it, counting, refusing when too busy."""
 
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from serving.server.execution import Execution, Workers
@@ -46,8 +46,8 @@ class Core:
     max_request_bytes: int
     under_way: int = 0
 
-    @asynccontextmanager
-    async def call(self, target: Target, api: str, entry_point: str) -> AsyncIterator[Call]:
+    @contextmanager
+    def call(self, target: Target, api: str, entry_point: str) -> Iterator[Call]:
         """Admits one request, counts it, and turns whatever goes wrong into a status.
 
         Raises:

@@ -109,9 +109,11 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> Any:
         try:
             target = target_of(request)
-            async with self._core.call(target, api, "GRPC") as call:
-                with self._core.find(call).lease() as model:
-                    return await answer(call, model, request)
+            with (
+                self._core.call(target, api, "GRPC") as call,
+                self._core.find(call).lease() as model,
+            ):
+                return await answer(call, model, request)
         except Exception as error:  # noqa: BLE001  every fault becomes a status
             await _abort(context, error)
 
@@ -164,15 +166,17 @@ class PredictionServicer(prediction_service_pb2_grpc.PredictionServiceServicer):
             if not request.tasks:
                 raise invalid("Inference request must have at least one task.")
             target = _target(request.tasks[0].model_spec)
-            async with self._core.call(target, "MultiInference", "GRPC") as call:
-                with self._core.find(call).lease() as model:
-                    rows = examples_of(request.input)
-                    plan = multi_inference_plan(model, request, rows)
-                    results = await self._core.run(call, plan)
-                    answers = multi_inference_results(model, request, plan, results, len(rows))
-                    for answer in answers:
-                        _fill_spec(answer.model_spec, call, "")
-                    return inference_pb2.MultiInferenceResponse(results=answers)
+            with (
+                self._core.call(target, "MultiInference", "GRPC") as call,
+                self._core.find(call).lease() as model,
+            ):
+                rows = examples_of(request.input)
+                plan = multi_inference_plan(model, request, rows)
+                results = await self._core.run(call, plan)
+                answers = multi_inference_results(model, request, plan, results, len(rows))
+                for answer in answers:
+                    _fill_spec(answer.model_spec, call, "")
+                return inference_pb2.MultiInferenceResponse(results=answers)
         except Exception as error:  # noqa: BLE001
             await _abort(context, error)
         raise AssertionError("abort always raises")

@@ -6,6 +6,7 @@ an exact one that walks the values in TensorFlow Serving's order to name the fir
 
 import base64
 import binascii
+import math
 from collections.abc import Mapping
 from itertools import chain
 from typing import Any
@@ -20,6 +21,9 @@ from serving.server.tensors import Array, dtype_name, numpy_type
 
 __all__ = ["column_inputs", "is_b64", "predict_body", "request_object", "row_inputs"]
 
+CHUNK = 1024
+"""Values or rows that the exact way checks at once before it looks at each."""
+
 _FLOATS = (types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE)
 _INT32S = (types_pb2.DT_INT32, types_pb2.DT_INT16, types_pb2.DT_INT8, types_pb2.DT_UINT8)
 _INT_RANGES = {
@@ -30,6 +34,8 @@ _INT_RANGES = {
 }
 _WHOLE_LIMIT = {types_pb2.DT_FLOAT: 2**24 - 1, types_pb2.DT_DOUBLE: 2**53 - 1}
 """Whole numbers beyond these would lose digits in a float or double and are refused."""
+_NUMBERS = {int, float}
+_STRING, _BOOL = types_pb2.DT_STRING, types_pb2.DT_BOOL
 _FLOAT_MAX = float(np.finfo(np.float32).max)
 _UINT64_MAX = 2**64 - 1
 
@@ -91,12 +97,8 @@ def row_inputs(rows: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str, Ar
             "instances is a plain list, but expecting list of objects as multiple input tensors "
             "required as per tensorinfo_map"
         )
-    if isinstance(rows[0], dict) and not is_b64(rows[0]):
-        quick = _quick_object_rows(rows, specs)
-    else:
-        (alias, spec), *_ = specs.items()
-        array = _quick(rows, spec.dtype)
-        quick = None if array is None else {alias: array}
+    objects = isinstance(rows[0], dict) and not is_b64(rows[0])
+    quick = _quick_rows(rows, specs, objects=objects)
     return _exact_rows(rows, specs) if quick is None else quick
 
 
@@ -124,6 +126,16 @@ def is_b64(value: Any) -> bool:
 
 
 # --- the quick way -----------------------------------------------------------------------------
+
+
+def _quick_rows(
+    rows: list[Any], specs: Mapping[str, TensorSpec], *, objects: bool
+) -> dict[str, Array] | None:
+    if objects:
+        return _quick_object_rows(rows, specs)
+    (alias, spec), *_ = specs.items()
+    array = _quick(rows, spec.dtype)
+    return None if array is None else {alias: array}
 
 
 def _quick_object_rows(rows: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str, Array] | None:
@@ -162,19 +174,19 @@ def _quick(values: list[Any], dtype: int) -> Array | None:
 
 
 def _quick_flat(values: list[Any], kinds: set[type], dtype: int) -> Array | None:
-    wanted = numpy_type(dtype)
-    if dtype in _FLOATS and kinds <= {int, float}:
+    if dtype in _FLOATS and kinds <= _NUMBERS:
         return _quick_floats(values, kinds, dtype)
     if dtype in _INT_RANGES and kinds <= {int}:
         low, high = _INT_RANGES[dtype]
         if values and not (low <= min(values) and max(values) <= high):
             return None
-        return np.array(values, np.uint64 if high > 2**63 else np.int64).astype(wanted)
-    if dtype == types_pb2.DT_STRING and kinds <= {str}:
+        wide = np.array(values, np.uint64 if high > 2**63 else np.int64)
+        return wide.astype(numpy_type(dtype), copy=False)
+    if dtype == _STRING and kinds <= {str}:
         strings = np.empty(len(values), np.object_)
         strings[:] = [value.encode("utf-8", "surrogateescape") for value in values]
         return strings
-    if dtype == types_pb2.DT_STRING and kinds <= {str, dict}:
+    if dtype == _STRING and kinds <= {str, dict}:
         strings = np.empty(len(values), np.object_)
         strings[:] = [
             decoded_b64(value)
@@ -183,21 +195,23 @@ def _quick_flat(values: list[Any], kinds: set[type], dtype: int) -> Array | None
             for value in values
         ]
         return strings
-    if dtype == types_pb2.DT_BOOL and kinds <= {bool}:
+    if dtype == _BOOL and kinds <= {bool}:
         return np.array(values, np.bool_)
     return None
 
 
 def _quick_floats(values: list[Any], kinds: set[type], dtype: int) -> Array | None:
+    wanted = numpy_type(dtype)
+    bound = _WHOLE_LIMIT[dtype] if int in kinds else _FLOAT_MAX
+    if not values or (-bound <= min(values) and max(values) <= bound):
+        return np.array(values, wanted)
     array = np.array(values, np.float64)
-    if array.size == 0:
-        return array.astype(numpy_type(dtype))
     largest = float(np.max(np.abs(array), where=np.isfinite(array), initial=0.0))
     if int in kinds and largest > _WHOLE_LIMIT[dtype]:
         return None
     if dtype == types_pb2.DT_FLOAT and largest > _FLOAT_MAX:
         return None
-    return array.astype(numpy_type(dtype), copy=False)
+    return array.astype(wanted, copy=False)
 
 
 def decoded_b64(value: Any) -> bytes:
@@ -217,11 +231,42 @@ def decoded_b64(value: Any) -> bytes:
 
 
 def _exact_rows(rows: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str, Array]:
+    """Finds the fault that the quick way met, or proves that there is none.
+
+    Goes through the rows in chunks, so that only the one with the fault is walked value by value.
+    """
     objects = isinstance(rows[0], dict) and not is_b64(rows[0])
     first: dict[str, tuple[int, list[int]]] = {}
     """Number of values and shape of each input, as the first row had them."""
     flat: dict[str, list[Any]] = {alias: [] for alias in specs}
-    for number, row in enumerate(rows):
+    for start in range(0, len(rows), CHUNK):
+        chunk = rows[start : start + CHUNK]
+        quick = _quick_rows(chunk, specs, objects=objects)
+        if quick is None or any(
+            list(array.shape[1:]) != first.get(alias, (0, list(array.shape[1:])))[1]
+            for alias, array in quick.items()
+        ):
+            _walk_rows(chunk, start, specs, first, flat, objects=objects)
+            continue
+        for alias, array in quick.items():
+            first.setdefault(alias, (math.prod(array.shape[1:]), list(array.shape[1:])))
+            flat[alias].extend(array.ravel().tolist())
+    return {
+        alias: _array(values, [len(rows), *first[alias][1]], specs[alias])
+        for alias, values in flat.items()
+    }
+
+
+def _walk_rows(
+    rows: list[Any],
+    start: int,
+    specs: Mapping[str, TensorSpec],
+    first: dict[str, tuple[int, list[int]]],
+    flat: dict[str, list[Any]],
+    *,
+    objects: bool,
+) -> None:
+    for number, row in enumerate(rows, start):
         is_object = isinstance(row, dict) and not is_b64(row)
         if objects and not is_object:
             raise invalid(f"Expecting object but got list at item {number} of input list")
@@ -241,10 +286,6 @@ def _exact_rows(rows: list[Any], specs: Mapping[str, TensorSpec]) -> dict[str, A
                 f"Failed to process element: {number} of 'instances' list. JSON object: "
                 f"{show(row)} keys must be equal to: {','.join(sorted(specs))}"
             )
-    return {
-        alias: _array(values, [len(rows), *first[alias][1]], specs[alias])
-        for alias, values in flat.items()
-    }
 
 
 def _exact_item(
@@ -320,8 +361,14 @@ def _fill(value: Any, level: int, shape: list[int], dtype: int, out: list[Any]) 
         )
     if len(shape) > 64:
         raise invalid(f"tensor parsing error: {len(shape)} dimensions")
-    for item in value:
-        _fill(item, level + 1, shape, dtype, out)
+    for start in range(0, len(value), CHUNK):
+        chunk = value[start : start + CHUNK]
+        quick = _quick(chunk, dtype) if len(value) > CHUNK else None
+        if quick is not None and list(quick.shape[1:]) == shape[level + 1 :]:
+            out.extend(quick.ravel().tolist())
+            continue
+        for item in chunk:
+            _fill(item, level + 1, shape, dtype, out)
 
 
 def _scalar(value: Any, dtype: int) -> Any:

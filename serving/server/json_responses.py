@@ -5,6 +5,7 @@ break before the bracket that ends `predictions`: clients have been seen to comp
 """
 
 import base64
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ __all__ = ["classify_json", "error_json", "predict_json", "regress_json"]
 ERROR_LIMIT = 16_384
 """Characters of an error text; TensorFlow Serving has no limit here."""
 
+_FLOATS = (types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE)
+_BOOL, _STRING = types_pb2.DT_BOOL, types_pb2.DT_STRING
 _INTEGERS = (
     types_pb2.DT_INT32,
     types_pb2.DT_INT16,
@@ -132,7 +135,7 @@ def _nested(spec: TensorSpec, array: Array, bracket: Any, level: int = 0) -> lis
     items = _scalars(spec, array)
     for depth in range(array.ndim - 1, 0, -1):
         width = array.shape[depth]
-        count = int(np.prod(array.shape[:depth]))
+        count = math.prod(array.shape[:depth])
         items = [
             bracket(items[row * width : (row + 1) * width], level + depth) for row in range(count)
         ]
@@ -146,14 +149,14 @@ def _whole(spec: TensorSpec, array: Array, level: int) -> str:
 
 
 def _scalars(spec: TensorSpec, array: Array) -> list[str]:
-    if spec.dtype in (types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE):
+    if spec.dtype in _FLOATS:
         return decimals(array)
     values = array.ravel().tolist()
     if spec.dtype in _INTEGERS:
         return [str(value) for value in values]
-    if spec.dtype == types_pb2.DT_BOOL:
+    if spec.dtype == _BOOL:
         return ["true" if value else "false" for value in values]
-    if spec.dtype == types_pb2.DT_STRING:
+    if spec.dtype == _STRING:
         if spec.alias.endswith("_bytes"):
             return [_b64(value) for value in values]
         return [quote(value) for value in values]

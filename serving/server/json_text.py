@@ -5,6 +5,7 @@ back, else with nine (float) or seventeen (double); whole ones get `.0`, so that
 type. Strings keep bytes that are no UTF-8, carried as lone surrogates until `encode`.
 """
 
+import struct
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -17,6 +18,9 @@ __all__ = ["decimals", "encode", "quote", "show"]
 SHOWN_LIMIT = 4096
 """Characters of a refused value that an error text repeats; TensorFlow Serving has no limit."""
 _SHOWN_DEPTH = 64
+FEW_VALUES = 64
+"""Up to here plain Python is quicker than numpy."""
+_SINGLE = struct.Struct("f")
 
 
 def encode(text: str) -> bytes:
@@ -38,6 +42,9 @@ def decimals(array: Array) -> list[str]:
     """
     flat = array.ravel()
     values = flat.tolist()
+    if len(values) <= FEW_VALUES:
+        exact = _exact_single if flat.dtype == np.float32 else _exact_double
+        return [exact(value) for value in values]
     texts = [f"{value:g}" for value in values]
     finite = np.isfinite(flat)
     if not finite.all():
@@ -50,6 +57,24 @@ def decimals(array: Array) -> list[str]:
     return [
         text if "." in text or "e" in text or text[-1] in "Nyn" else text + ".0" for text in texts
     ]
+
+
+def _exact_single(value: float) -> str:
+    text = f"{value:g}"
+    if value - value != 0:
+        return _word(value)
+    if _SINGLE.unpack(_SINGLE.pack(float(text)))[0] != value:
+        text = f"{value:.9g}"
+    return text if "." in text or "e" in text else text + ".0"
+
+
+def _exact_double(value: float) -> str:
+    text = f"{value:g}"
+    if value - value != 0:
+        return _word(value)
+    if float(text) != value:
+        text = f"{value:.17g}"
+    return text if "." in text or "e" in text else text + ".0"
 
 
 def _word(value: float) -> str:

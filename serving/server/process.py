@@ -40,7 +40,8 @@ def run(options: ServerOptions, started: Started = announce_as_json) -> int:
     chatter = _NativeChatter()
     _log_to(chatter.screen)
     try:
-        return uvloop.run(_serve(options, started, chatter))
+        code: int = uvloop.run(_serve(options, started, chatter))
+        return code
     finally:
         chatter.show()
 

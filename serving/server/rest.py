@@ -44,6 +44,7 @@ _STATUS = re.compile(
     re.IGNORECASE,
 )
 _JSON = (b"content-type", b"application/json")
+_CLOSE = (b"connection", b"close")
 _CORS = [
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"POST, GET"),
@@ -95,21 +96,20 @@ class RestApp:
         return 404, b"", []
 
     async def _inside(self, scope: Any, path: bytes, receive: Receive) -> Answer:
-        closing = [(b"connection", b"close")]
+        body: bytes | None = None
+        booked = 0
         try:
             async with asyncio.timeout(self._timeout_s):
                 body, booked = await read_body(
                     receive, scope["headers"], self._budget, self._core.workers
                 )
-        except BodyRefusedError as refused:
-            return refused.http_status, error_json(refused.message), [*self._headers, *closing]
-        except TimeoutError:
-            text = f"request body did not arrive within {self._timeout_s:g} s"
-            return 408, error_json(text), [*self._headers, *closing]
-        try:
-            async with asyncio.timeout(self._timeout_s):
                 return 200, await self._answer(scope["method"], path, body), self._headers
+        except BodyRefusedError as refused:
+            return refused.http_status, error_json(refused.message), [*self._headers, _CLOSE]
         except TimeoutError:
+            if body is None:
+                text = f"request body did not arrive within {self._timeout_s:g} s"
+                return 408, error_json(text), [*self._headers, _CLOSE]
             text = f"no answer within {self._timeout_s:g} s"
             return http_status(Code.DEADLINE_EXCEEDED), error_json(text), self._headers
         except Exception as error:  # noqa: BLE001  every fault becomes an answer
@@ -124,7 +124,7 @@ class RestApp:
             api = match.group(4).lower()
             name = {b"predict": "Predict", b"classify": "Classify", b"regress": "Regress"}[api]
             answers = {"Predict": self._predict, "Classify": self._classify}
-            async with self._core.call(target, name, "REST") as call:
+            with self._core.call(target, name, "REST") as call:
                 return await answers.get(name, self._regress)(call, body)
         if method == "GET" and (match := _STATUS.fullmatch(path)):
             target = _target(match)

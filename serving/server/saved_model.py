@@ -81,8 +81,9 @@ class _Cost:
             self.by_size[size] = seconds
         else:
             # Falls fast and rises slowly: a sample can be long because the thread had to wait
-            # for the interpreter, never short by accident.
-            self.by_size[size] = known + (0.5 if seconds < known else 0.1) * (seconds - known)
+            # for the interpreter or the processor, never short by accident.
+            weight = 0.5 if seconds < known else 0.1
+            self.by_size[size] = known + weight * (min(seconds, 4 * known) - known)
 
     def estimate(self, rows: int) -> float:
         """Gives the expected seconds; infinite when nothing of that size was seen yet."""

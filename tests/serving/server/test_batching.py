@@ -13,7 +13,7 @@ from serving.errors import UserError
 
 
 class Graph:
-    """Stands in for a prepared run: doubles its input and remembers the sizes it was called with."""
+    """Stands in for a prepared run: doubles its input, remembers the sizes of its calls."""
 
     def __init__(self, seconds: float = 0.0) -> None:
         from serving.server.saved_model import _Cost

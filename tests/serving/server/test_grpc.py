@@ -42,7 +42,8 @@ def predict_request(model: str, signature: str = "", **inputs: Any) -> Any:
 def failure(call: Any, request: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
         call(request, timeout=30)
-    return caught.value.code(), caught.value.details()  # type: ignore[attr-defined]
+    error: Any = caught.value
+    return error.code(), error.details()
 
 
 def test_predict_answers_in_typed_fields_with_the_version(prediction: Any) -> None:
@@ -234,7 +235,7 @@ def test_unknown_outputs_versions_and_labels_are_named(prediction: Any) -> None:
 
 
 def test_long_messages_are_cut_as_tensorflow_serving_cuts_them(prediction: Any) -> None:
-    request = predict_request("half_plus_two", **{"n" * 2000: ONE})
+    request = predict_request("half_plus_two", "", **{"n" * 2000: ONE})
     _, details = failure(prediction.Predict, request)
     assert len(details) == 1024 + len("...TRUNCATED")
     assert details.endswith("...TRUNCATED")

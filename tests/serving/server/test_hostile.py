@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -110,10 +111,12 @@ def test_slow_and_endless_headers_are_cut_off(
         assert slow.recv(100) == b""
     with socket.create_connection((address.hostname or "", address.port or 0), 30) as endless:
         endless.sendall(b"GET /v1/models/m HTTP/1.1\r\nX: ")
-        with pytest.raises((ConnectionError, TimeoutError)):
-            for _ in range(1000):
+        sent = 0
+        with suppress(ConnectionError):
+            while sent < 1000:
                 endless.sendall(b"a" * 10_000)
-        # The limit, not the clock, ended it.
+                sent += 1
+        assert sent < 1000
 
 
 def test_too_large_bodies_are_refused_before_they_are_read(victim: Any) -> None:
@@ -237,12 +240,14 @@ REQUESTS = st.fixed_dictionaries(
 def test_random_requests_get_an_answer_or_a_reason(victim: Any, request: Any, verb: str) -> None:
     body = json.dumps(request).encode()
     url = f"http://{victim.rest_address}/v1/models/m:{verb}"
+    status, answer = 200, ""
     try:
         with urllib.request.urlopen(url, body, timeout=30) as response:
-            json.load(response)
+            answer = response.read().decode()
     except urllib.error.HTTPError as error:
-        reason = json.loads(error.read().decode("utf-8", "replace"))["error"]
-        assert error.code in (400, 501), (error.code, reason)
+        status, answer = error.code, error.read().decode("utf-8", "replace")
+    json.loads(answer)
+    assert status in (200, 400, 501), answer
 
 
 @FUZZ
@@ -252,11 +257,12 @@ def test_random_requests_get_an_answer_or_a_reason(victim: Any, request: Any, ve
 def test_random_grpc_bytes_get_a_status(victim: Any, data: bytes, call: str) -> None:
     with grpc.insecure_channel(victim.grpc_address) as channel:
         invoke = channel.unary_unary(f"/tensorflow.serving.PredictionService/{call}")
+        code = grpc.StatusCode.OK
         try:
             invoke(data, timeout=30)
         except grpc.RpcError as error:
-            code = error.code()  # type: ignore[attr-defined]
-            assert code is not grpc.StatusCode.UNAVAILABLE
+            code = error.code()
+        assert code is not grpc.StatusCode.UNAVAILABLE
 
 
 TENSORS = st.fixed_dictionaries(
@@ -295,11 +301,12 @@ def test_random_tensors_get_an_answer_or_a_reason(
             getattr(proto, name).extend(values)
     with grpc.insecure_channel(victim.grpc_address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        code = grpc.StatusCode.OK
         try:
             stub.Predict(request, timeout=30)
         except grpc.RpcError as error:
-            code = error.code()  # type: ignore[attr-defined]
-            assert code is grpc.StatusCode.INVALID_ARGUMENT
+            code = error.code()
+        assert code in (grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT)
 
 
 def test_the_victim_is_still_well(victim: Any, tmp_path: Path) -> None:

@@ -330,8 +330,8 @@ HALF = "half_plus_two/versions/1"
             '{"signature_name": "wrong_method", "instances": [1]}',
             (
                 500,
-                "Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
-                "tensorflow/serving/classify, tensorflow/serving/regress}. Was: "
+                "Expected prediction signature method_name to be one of "
+                "{tensorflow/serving/predict, tensorflow/serving/classify, tensorflow/serving/regress}. Was: "
                 "tensorflow/serving/nonsense",
             ),
         ),
