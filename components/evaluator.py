@@ -30,6 +30,10 @@ __all__ = ["SUMMARY_FILE", "Evaluator", "Executor"]
 
 SUMMARY_FILE = "summary.json"
 CANDIDATE, BASELINE = "candidate", "baseline"
+_BINARY_PLOT, _MULTICLASS_PLOT = (
+    "confusionMatrixAtThresholds",
+    "multiClassConfusionMatrixAtThresholds",
+)
 
 
 class Executor(tfx_executor.Executor):
@@ -62,10 +66,9 @@ class Executor(tfx_executor.Executor):
             "compared": has_baseline,
             "reasons": reasons,
             "slices": _slices(evaluation, has_baseline),
+            **_overall_plots(evaluation, CANDIDATE if has_baseline else None),
         }
-        io_utils.write_string_file(
-            f"{evaluation}/{SUMMARY_FILE}", json.dumps(summary, indent=1)
-        )
+        io_utils.write_string_file(f"{evaluation}/{SUMMARY_FILE}", json.dumps(summary, indent=1))
 
 
 class Evaluator(component.Evaluator):
@@ -118,6 +121,55 @@ def _metrics_by_slice(
                         metrics[name] = float(value["doubleValue"])
         rows[tuple((name, _text(value)) for name, value in key)] = metrics
     return rows
+
+
+def _overall_plots(evaluation: str, model: str | None) -> dict[str, Any]:
+    """Counts over all rows: `thresholds` of a binary task, `confusion` of a multiclass one."""
+    result = model_eval_lib.load_eval_result(evaluation, model_name=model)
+    overall = next((outputs for key, outputs in result.plots if not key), {})
+    plots = [
+        plot
+        for by_output in overall.values()
+        for by_class in by_output.values()
+        for plot in by_class.items()
+    ]
+    found: dict[str, Any] = {}
+    for name, plot in plots:
+        matrices = plot.get("matrices", [])
+        if name == _BINARY_PLOT:
+            found["thresholds"] = [_counts(each) for each in matrices]
+        elif name == _MULTICLASS_PLOT and matrices:
+            found["confusion"] = _confusion(matrices[0].get("entries", []))
+    return found
+
+
+def _counts(matrix: dict[str, Any]) -> dict[str, float]:
+    # Zeros are left out of what TFMA writes.
+    return {
+        name: round(float(matrix.get(key, 0.0)), 6)
+        for name, key in (
+            ("threshold", "threshold"),
+            ("true_positives", "truePositives"),
+            ("false_positives", "falsePositives"),
+            ("true_negatives", "trueNegatives"),
+            ("false_negatives", "falseNegatives"),
+        )
+    }
+
+
+def _confusion(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Labels and counts, a row for each true class."""
+    cells = {
+        (int(each.get("actualClassId", 0)), int(each.get("predictedClassId", 0))): float(
+            each.get("numWeightedExamples", 0.0)
+        )
+        for each in entries
+    }
+    classes = sorted({index for cell in cells for index in cell})
+    return {
+        "labels": [str(index) for index in classes],
+        "counts": [[cells.get((true, said), 0.0) for said in classes] for true in classes],
+    }
 
 
 def _text(value: Any) -> Any:

@@ -21,6 +21,7 @@ from pipeline import __version__, beam_engine, preflight, source_digest
 from pipeline.config import Project
 from pipeline.config.sections import Threshold
 from pipeline.metrics import METRICS, Metric
+from trainer.problem import Task
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
@@ -295,6 +296,14 @@ def eval_config(project: Project) -> Any:
     )
 
 
+_CONFUSION: dict[Task, tuple[str, dict[str, Any]]] = {
+    # Every hundredth, and so 0.5 as well.
+    Task.BINARY: ("ConfusionMatrixPlot", {"num_thresholds": 100}),
+    Task.MULTICLASS: ("MultiClassConfusionMatrixPlot", {}),
+}
+"""TFMA's plots from which the ROC curve and the confusion matrix are drawn."""
+
+
 def _metric_configs(project: Project) -> list[Any]:
     from tensorflow_model_analysis.proto import config_pb2 as tfma
 
@@ -312,6 +321,9 @@ def _metric_configs(project: Project) -> list[Any]:
             overall = entry.per_slice_thresholds.add(slicing_specs=[tfma.SlicingSpec()])
             overall.threshold.CopyFrom(_metric_threshold(metric, threshold))
         metrics.append(entry)
+    if config.task in _CONFUSION:
+        name, settings = _CONFUSION[config.task]
+        metrics.append(tfma.MetricConfig(class_name=name, config=json.dumps(settings)))
     return metrics
 
 
