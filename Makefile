@@ -24,6 +24,10 @@ run: setup ## run the Chicago taxi pipeline; RUN_ARGS are passed to `kubetfx run
 test: setup ## run the tests with coverage; PYTEST_ARGS are passed to pytest
 	@$(BIN)/python -m pytest --cov --cov-report=term --durations=10 $(PYTEST_ARGS)
 
+.PHONY: test-browser
+test-browser: setup ## open reports in Chromium (apt-get install chromium)
+	@KUBETFX_NEEDS_BROWSER=1 $(BIN)/python -m pytest tests/pipeline/report $(PYTEST_ARGS)
+
 .PHONY: check
 check: setup ## formatting, lint, types and import directions
 	@$(BIN)/ruff format --check .

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from components.gate_verdict import Verdict
-    from pipeline.launch import NodeOutcome
+    from pipeline.step_outcome import StepOutcome
 
 __all__ = ["require_passed", "verdict_of"]
 
@@ -18,7 +18,7 @@ _OUTPUT = "verdict"
 _TYPE = "DataVerdict"
 
 
-def verdict_of(outcome: NodeOutcome) -> Verdict | None:
+def verdict_of(outcome: StepOutcome) -> Verdict | None:
     """Reads the verdict that a step left; None if the step is no gate."""
     artifact = outcome.output(_OUTPUT)
     if artifact is None or artifact.type != _TYPE:
@@ -28,7 +28,7 @@ def verdict_of(outcome: NodeOutcome) -> Verdict | None:
     return read_verdict(artifact.uri)
 
 
-def require_passed(outcome: NodeOutcome) -> None:
+def require_passed(outcome: StepOutcome) -> None:
     """Does nothing for a step that is no gate, or a gate that lets the run pass.
 
     Raises:

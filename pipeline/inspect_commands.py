@@ -200,11 +200,11 @@ def report_command(
 ) -> None:
     """Write a run's report: one HTML file that opens anywhere, offline."""
     from pipeline import run_history
-    from pipeline.report import page
+    from pipeline.report.page import write
 
     found = run_history.find_run(output, run)
     other = run_history.find_run(output, compare) if compare else None
-    file = page.write(found, to=to, other=other)
+    file = write(found, to=to, other=other)
     console = _console()
     console.print(f"[green]wrote[/] {file} ({file.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
 

@@ -18,7 +18,7 @@ from serving.errors import UserError
 if TYPE_CHECKING:
     from ml_metadata import MetadataStore
 
-__all__ = ["Ancestor", "of_version", "versions"]
+__all__ = ["Ancestor", "of_artifact", "of_version", "versions"]
 
 _SHOWN_PROPERTIES = ("span", "version", "input_fingerprint", "pushed_version", "pushed_destination")
 
@@ -80,6 +80,18 @@ def of_version(store: MetadataStore, version: str) -> Ancestor:
             fix="name the output folder of the run that pushed it with --output",
         )
     return _ancestor(store, pushed[version], "pushed_model", set())
+
+
+def of_artifact(store: MetadataStore, artifact_id: int, key: str) -> Ancestor:
+    """Finds what any artifact was made of.
+
+    Args:
+        store: the metadata store.
+        artifact_id: its id there.
+        key: what it is called in the tree.
+    """
+    [artifact] = store.get_artifacts_by_id([artifact_id])
+    return _ancestor(store, artifact, key, set())
 
 
 def _ancestor(

@@ -129,6 +129,8 @@ def _write_report(run_folder: Path, result: RunResult, console: Console) -> None
         from pipeline.report.page import write_report
 
         result.places["report"] = str(write_report(run_folder))
+        if result.failure:
+            console.print(f"report     {result.places['report']}", soft_wrap=True)
     except Exception:
         logging.getLogger(__name__).exception("the report was not written")
         console.print("the report was not written: the log says why", style="yellow")

@@ -80,6 +80,7 @@ class Run:
         steps: in the order they started.
         folder: the local run's folder; None on a cluster.
         summary: what the local run wrote down, empty without.
+        store: where the run was read from.
     """
 
     run_id: str
@@ -87,6 +88,7 @@ class Run:
     steps: tuple[Step, ...]
     folder: Path | None = None
     summary: dict[str, Any] = field(default_factory=dict, repr=False)
+    store: MetadataStore | None = field(default=None, repr=False, compare=False)
 
     @property
     def started(self) -> datetime.datetime | None:
@@ -220,7 +222,7 @@ def read_runs(store: MetadataStore, output: Path | None = None) -> list[Run]:
         executions = store.get_executions_by_context(context.id)
         pipeline, steps = _steps(store, executions)
         folder = output / "runs" / context.name if output else None
-        runs.append(Run(context.name, pipeline, steps, folder, _summary(folder)))
+        runs.append(Run(context.name, pipeline, steps, folder, _summary(folder), store))
     return runs
 
 

@@ -38,8 +38,9 @@ def show(result: RunResult, console: Console) -> None:
     console.print(
         f"{len(result.steps)} steps in {total:.0f} s" + (f", {cached} cached" if cached else "")
     )
-    for name in ("artifacts", "log"):
-        console.print(f"{name:<10} {result.places[name]}", soft_wrap=True)
+    for name in ("report", "artifacts", "log"):
+        if name in result.places:
+            console.print(f"{name:<10} {result.places[name]}", soft_wrap=True)
 
 
 def _shown_metrics(result: RunResult, console: Console) -> list[str]:

@@ -32,6 +32,8 @@ FACTS: tuple[tuple[str, str], ...] = (
 
 _TOP_VALUES = 12
 _LETTERS = 60
+_STRETCHED = 0.9
+"""Share of the values in one of ten buckets from which on the buckets say nothing."""
 
 
 def entries(
@@ -52,6 +54,7 @@ def entries(
     made = []
     for name in names:
         found = {label: facts.columns.get(name) for label, facts in sets.items()}
+        by_deciles = any(each is not None and _is_stretched(each) for each in found.values())
         made.append(
             {
                 "name": name,
@@ -61,7 +64,7 @@ def entries(
                 "drift": dict(drift[name]) if name in drift else None,
                 "masked": name in masked,
                 "series": [
-                    _series(label, column, is_masked=name in masked)
+                    _series(label, column, is_masked=name in masked, by_deciles=by_deciles)
                     for label, column in found.items()
                     if column is not None
                 ],
@@ -70,7 +73,9 @@ def entries(
     return sorted(made, key=lambda entry: -int(entry["rank"]))
 
 
-def _series(label: str, column: ColumnStatistics, *, is_masked: bool) -> dict[str, Any]:
+def _series(
+    label: str, column: ColumnStatistics, *, is_masked: bool, by_deciles: bool
+) -> dict[str, Any]:
     series: dict[str, Any] = {
         "name": label,
         "rows": column.rows,
@@ -86,7 +91,7 @@ def _series(label: str, column: ColumnStatistics, *, is_masked: bool) -> dict[st
         series["p10"] = _finite(column.quantiles[0].high)
         series["p90"] = _finite(column.quantiles[-1].low)
     if column.is_numeric:
-        series["buckets"] = _shares(column.buckets, column.rows)
+        series |= _picture(column, by_deciles=by_deciles)
     else:
         rows = sum(count for _, count in column.values) or 1.0
         series["values"] = [
@@ -97,13 +102,55 @@ def _series(label: str, column: ColumnStatistics, *, is_masked: bool) -> dict[st
     return series
 
 
-def _shares(buckets: Sequence[Bucket], rows: int) -> list[list[float]]:
-    """The buckets that can be drawn, with their share of the rows."""
-    return [
-        [bucket.low, bucket.high, round(bucket.count / rows, 6)]
-        for bucket in buckets
-        if math.isfinite(bucket.low) and math.isfinite(bucket.high)
-    ]
+def _is_stretched(column: ColumnStatistics) -> bool:
+    """Whether a few far values leave nearly all others in one bucket of equal width."""
+    if len(column.quantiles) < 4 or not column.present:
+        return False
+    low, high = column.quantiles[0].low, column.quantiles[-1].low
+    fullest = max((bucket.count for bucket in column.buckets), default=0.0)
+    return fullest >= _STRETCHED * column.present and math.isfinite(low) and low < high < math.inf
+
+
+def _picture(column: ColumnStatistics, *, by_deciles: bool) -> dict[str, Any]:
+    """The bars of a column of numbers: `[low, high, share, height]` each; height is density.
+
+    By deciles the last one, which may be very long, is left out and only counted.
+    """
+    if by_deciles and column.quantiles:
+        low, high = column.quantiles[0].low, column.quantiles[-1].low
+        parts = _merged([each for each in column.quantiles[:-1] if _is_finite(each)], high - low)
+        beyond = round(column.quantiles[-1].count / column.rows, 4)
+    else:
+        parts = [each for each in column.buckets if _is_finite(each) and each.count]
+        beyond = 0.0
+    return {"buckets": [_bar(each, column.rows) for each in parts], "beyond": beyond}
+
+
+def _merged(quantiles: Sequence[Bucket], span: float) -> list[Bucket]:
+    """Joins deciles that are too narrow to be drawn, such as one value that fills several."""
+    narrowest = max(span, 0.0) / 50
+    merged: list[Bucket] = []
+    for bucket in quantiles:
+        if merged and merged[-1].high - merged[-1].low < narrowest:
+            last = merged.pop()
+            merged.append(Bucket(last.low, bucket.high, last.count + bucket.count))
+        else:
+            merged.append(bucket)
+    if merged:
+        last = merged[-1]
+        merged[-1] = Bucket(last.low, max(last.high, last.low + narrowest), last.count)
+    return merged
+
+
+def _bar(bucket: Bucket, rows: int) -> list[float]:
+    share = bucket.count / rows
+    width = bucket.high - bucket.low
+    height = share / width if width > 0 and math.isfinite(width) else share
+    return [bucket.low, bucket.high, round(share, 6), float(f"{height:.4g}")]
+
+
+def _is_finite(bucket: Bucket) -> bool:
+    return math.isfinite(bucket.low) and math.isfinite(bucket.high)
 
 
 def _finite(value: float | None) -> float | str | None:

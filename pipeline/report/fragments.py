@@ -220,12 +220,12 @@ def line_chart(
     for index, line in enumerate(drawn):
         colour = _COLOURS[index % len(_COLOURS)]
         path = [place(point) for point in line.points]
-        across, down = path[0].split(",")
-        shape = (
-            f"<polyline points='{' '.join(path)}' fill='none' stroke='{colour}' stroke-width='1.6'/>"
-            if len(line.points) > 1
-            else f"<circle cx='{across}' cy='{down}' r='3' fill='{colour}'/>"
-        )
+        if len(line.points) > 1:
+            points = " ".join(path)
+            shape = f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='1.6'/>"
+        else:
+            first_x, first_y = path[0].split(",")
+            shape = f"<circle cx='{first_x}' cy='{first_y}' r='3' fill='{colour}'/>"
         parts.append(
             f"{shape}<rect x='{along}' y='6' width='10' height='3' fill='{colour}'/>"
             f"<text x='{along + 14}' y='12'>{escaped(line.name)}</text>"

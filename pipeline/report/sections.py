@@ -159,8 +159,9 @@ def _columns(run: Run, other: Run | None) -> Section | None:
             sets[f"train of {verdict.compared_with}"] = earlier["train"]
         drift = {row["column"]: row for row in verdict.drift if row["split"] == "train"}
     if other is not None:
-        label = f"train of {other.run_id}"
-        sets |= {label: facts for name, facts in statistics_of(other).items() if name == "train"}
+        theirs = statistics_of(other)
+        if "train" in theirs:
+            sets[f"train of {other.run_id}"] = theirs["train"]
     flags: dict[str, list[str]] = {}
     for finding in verdict.findings if verdict is not None else ():
         if finding.column and finding.severity != "ignore":
@@ -210,7 +211,7 @@ def _column_table(sets: Mapping[str, SplitStatistics]) -> str:
         for name, column in facts.columns.items()
     ]
     header = ("column", "rows of", "kind", "missing", "distinct", "min", "median", "max")
-    return fragments.table(header, sorted(rows, key=lambda row: row[:2]), limit=2000)
+    return fragments.table(header, sorted(rows, key=lambda row: (row[0], row[1])), limit=2000)
 
 
 def _masked(run: Run) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.report import fragments, payload, statistics_table
 
 if TYPE_CHECKING:
-    from pipeline.launch import NodeOutcome
+    from pipeline.step_outcome import StepOutcome
 
 __all__ = ["step_page", "step_parts"]
 
@@ -21,7 +21,7 @@ _STATES = {
 }
 
 
-def step_page(outcome: NodeOutcome, pipeline: str) -> str:
+def step_page(outcome: StepOutcome, pipeline: str) -> str:
     """Makes the page of a finished step.
 
     Args:
@@ -33,7 +33,7 @@ def step_page(outcome: NodeOutcome, pipeline: str) -> str:
     return fragments.page(f"{pipeline}: {outcome.node}", state, *parts, _places(outcome))
 
 
-def step_parts(outcome: NodeOutcome) -> list[str]:
+def step_parts(outcome: StepOutcome) -> list[str]:
     """Makes the pieces that say what a finished step found or made; none for other steps.
 
     Args:
@@ -51,7 +51,7 @@ def step_parts(outcome: NodeOutcome) -> list[str]:
     return parts
 
 
-def _places(outcome: NodeOutcome) -> str:
+def _places(outcome: StepOutcome) -> str:
     rows = [
         (key, artifact.type, artifact.id, artifact.uri)
         for key, artifacts in sorted(outcome.outputs.items())
@@ -62,14 +62,14 @@ def _places(outcome: NodeOutcome) -> str:
     return fragments.heading("Outputs") + fragments.table(("output", "type", "id", "place"), rows)
 
 
-def _uri(outcome: NodeOutcome, key: str) -> str:
+def _uri(outcome: StepOutcome, key: str) -> str:
     artifact = outcome.output(key)
     if artifact is None:
         raise KeyError(f"no output {key}")
     return artifact.uri
 
 
-def _examples(outcome: NodeOutcome) -> list[str]:
+def _examples(outcome: StepOutcome) -> list[str]:
     artifact = outcome.output("examples")
     properties = artifact.properties if artifact else {}
     rows = {
@@ -98,11 +98,11 @@ def _examples(outcome: NodeOutcome) -> list[str]:
     return parts
 
 
-def _statistics(outcome: NodeOutcome) -> list[str]:
+def _statistics(outcome: StepOutcome) -> list[str]:
     return statistics_table.parts(_uri(outcome, "statistics"))
 
 
-def _schema(outcome: NodeOutcome) -> list[str]:
+def _schema(outcome: StepOutcome) -> list[str]:
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -125,7 +125,7 @@ def _schema(outcome: NodeOutcome) -> list[str]:
     return [fragments.table(("column", "type", "present", "domain"), rows)]
 
 
-def _anomalies(outcome: NodeOutcome) -> list[str]:
+def _anomalies(outcome: StepOutcome) -> list[str]:
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
     uri = _uri(outcome, "anomalies")
@@ -148,7 +148,7 @@ def _anomalies(outcome: NodeOutcome) -> list[str]:
     ]
 
 
-def _gate(outcome: NodeOutcome) -> list[str]:
+def _gate(outcome: StepOutcome) -> list[str]:
     from pipeline import gate_stop
 
     verdict = gate_stop.verdict_of(outcome)
@@ -169,7 +169,7 @@ def _gate(outcome: NodeOutcome) -> list[str]:
     return parts
 
 
-def _trainer(outcome: NodeOutcome) -> list[str]:
+def _trainer(outcome: StepOutcome) -> list[str]:
     history = payload.read_json(_uri(outcome, "model_run"), "history.json")
     looks = history["validations"]
     loss = [
@@ -210,7 +210,7 @@ def _without_gaps(lines: list[fragments.Line]) -> list[fragments.Line]:
     ]
 
 
-def _baseline(outcome: NodeOutcome) -> list[str]:
+def _baseline(outcome: StepOutcome) -> list[str]:
     baseline = outcome.output("model")
     if baseline is None:
         return [fragments.paragraph("There is no earlier blessed model to compare with.")]
@@ -218,13 +218,13 @@ def _baseline(outcome: NodeOutcome) -> list[str]:
     return [fragments.paragraph(text)]
 
 
-def _evaluator(outcome: NodeOutcome) -> list[str]:
+def _evaluator(outcome: StepOutcome) -> list[str]:
     from pipeline.report import evaluation_parts
 
     return evaluation_parts.parts(payload.read_json(_uri(outcome, "evaluation"), "summary.json"))
 
 
-def _pusher(outcome: NodeOutcome) -> list[str]:
+def _pusher(outcome: StepOutcome) -> list[str]:
     artifact = outcome.output("pushed_model")
     properties = artifact.properties if artifact else {}
     if not properties.get("pushed"):

@@ -12,6 +12,11 @@
       : Number.isInteger(value) ? value.toLocaleString("en")
       : Number(value.toPrecision(5)).toLocaleString("en", { maximumSignificantDigits: 5 });
 
+  const tick = (value) =>
+    Math.abs(value) >= 1e6
+      ? new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 6 }).format(value)
+      : figure(value);
+
   function make(name, attributes = {}, ...children) {
     const node = document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
@@ -39,12 +44,12 @@
       const points = spec.lines.flatMap((line) => line.points.map(([x, y]) => ({ x, y, name: line.name })));
       return Plot.plot({
         width, height: Math.min(300, width * 0.62), style, marginLeft: 54, grid: true,
-        x: { label: spec.x }, y: { label: spec.y },
+        x: { label: spec.x, tickFormat: tick, ticks: 6 }, y: { label: spec.y },
         color: { domain: names, range: colours, legend: true },
         ariaLabel: spec.y + " over " + spec.x,
         marks: [
-          Plot.lineY(points, { x: "x", y: "y", stroke: "name", strokeWidth: 1.8 }),
-          Plot.dot(points.length < 60 ? points : [], { x: "x", y: "y", fill: "name", r: 2.5 }),
+          Plot.lineY(points, { x: "x", y: "y", stroke: "name", z: "name", strokeWidth: 1.8 }),
+          Plot.dot(points.length < 60 ? points : [], { x: "x", y: "y", fill: "name", z: "name", r: 2.5 }),
           Plot.tip(points, Plot.pointer({ x: "x", y: "y", title: (d) => `${d.name}\n${spec.x} ${figure(d.x)}\n${spec.y} ${figure(d.y)}`, fill: "var(--paper)" })),
         ],
       });
@@ -52,8 +57,8 @@
     waterfall(spec, width) {
       const names = spec.steps.map((step) => step.name);
       return Plot.plot({
-        width, height: 26 * names.length + 50, style, marginLeft: 96, marginRight: 60,
-        x: { label: "seconds since the start", grid: true }, y: { domain: names, label: null },
+        width, height: 26 * names.length + 50, style, marginLeft: 96, marginRight: 80, marginBottom: 46,
+        x: { label: "seconds since the start", labelOffset: 42, grid: true }, y: { domain: names, label: null },
         color: { domain: ["done", "cached", "failed", "stopped", "skipped", "running"],
                  range: ["var(--c1)", "var(--c3)", "var(--bad)", "var(--warn)", "var(--c5)", "var(--c4)"] },
         ariaLabel: "time of each step",
@@ -91,15 +96,15 @@
     const series = column.series.filter((one) => one.rows > 0);
     const colourOf = (name) => colours[data.series.indexOf(name) % colours.length];
     const label = `distribution of ${column.name} in ${series.map((one) => one.name).join(", ")}`;
-    const buckets = series.flatMap((one) => (one.buckets || []).map(([low, high, share]) => ({ low, high, share, name: one.name })));
+    const buckets = series.flatMap((one) => (one.buckets || []).map(([low, high, share, height]) => ({ low, high, share, height, name: one.name })));
     if (buckets.length) {
       return Plot.plot({
         width, height: 52 * series.length + 44, style, marginLeft: 8, marginRight: 12, marginTop: 6,
-        x: { label: null, ticks: 4, tickFormat: (v) => figure(v) },
+        x: { label: null, ticks: 3, tickFormat: tick },
         y: { axis: null }, fy: { domain: series.map((one) => one.name), axis: null, padding: 0.15 },
         ariaLabel: label,
         marks: [
-          Plot.rectY(buckets, { x1: "low", x2: "high", y: "share", fy: "name", fill: (d) => colourOf(d.name), inset: 0.5,
+          Plot.rectY(buckets, { x1: "low", x2: "high", y: "height", fy: "name", fill: (d) => colourOf(d.name), insetLeft: 0.5, insetRight: 0.5,
             title: (d) => `${d.name}: ${figure(d.low)} to ${figure(d.high)}\n${percent(d.share)} of the rows` }),
           Plot.ruleY([0], { stroke: "currentColor", strokeOpacity: 0.4 }),
         ],
@@ -142,6 +147,8 @@
       body.append(make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((cell) => make("td", { class: "n" }, cell))));
     }
     const heads = column.series.map((one) => make("th", { scope: "col", class: "n" }, one.name));
+    const clipped = column.series.find((one) => one.beyond > 0);
+    if (clipped) box.append(make("p", {}, `${percent(clipped.beyond)} of the rows of ${clipped.name} are beyond the picture`));
     box.append(make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...heads)), body));
     return box;
   }
