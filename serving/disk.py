@@ -1,10 +1,10 @@
 """A model's base on a disk: every change one system call, in an order that a crash can't hurt."""
 
+import errno
 import fcntl
 import hashlib
 import os
 import secrets
-import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -240,7 +240,7 @@ class LocalStore:
         with self.exclusive():
             self._disk.make_folder(incoming)
             lock = self._disk.open_lock(incoming / "lock")
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _lock(lock, self._base)
         try:
             yield LocalStaging(incoming / "model", self._base / str(number), self._disk)
         finally:
@@ -302,7 +302,7 @@ class LocalStore:
         pause_s = 0.002
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _lock(descriptor, self._base)
                 return
             except BlockingIOError as error:
                 if time.monotonic() > deadline:
@@ -336,6 +336,25 @@ def _write_durably(disk: Disk, path: Path, chunks: Iterable[bytes]) -> None:
         os.close(descriptor)
 
 
+def _lock(descriptor: int, base: Path) -> None:
+    """Takes a file's lock; the kernel gives it back when the process ends, however it does.
+
+    Raises:
+        BlockingIOError: someone else has it.
+        UserError: this kind of disk has no locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            raise
+        raise UserError(
+            f"the disk that holds {base} has no file locks ({error.strerror})",
+            expected="a local disk, NFS 4, CephFS or the like",
+            fix="if it is a mounted bucket, push to its own URL (s3://…, gs://…) instead",
+        ) from error
+
+
 def _is_locked(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -348,14 +367,3 @@ def _is_locked(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
-
-
-def free_bytes(base: str) -> int:
-    """The room left on the disk that holds a folder, or would hold it.
-
-    Units: bytes.
-    """
-    folder = Path(base).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

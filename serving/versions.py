@@ -282,7 +282,8 @@ def _copy(
     number = manifest.entry.version
     if earlier := _published_before(store, manifest):
         return earlier
-    with explain_write_failures(store.base, "copying the model"), store.stage(number) as staging:
+    doing = f"copying {manifest.entry.size_bytes / 1e6:.1f} MB of model"
+    with explain_write_failures(store.base, doing), store.stage(number) as staging:
         for file in manifest.files:
             if file.path in added:
                 staging.add(file.path, [added[file.path]])

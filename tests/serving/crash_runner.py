@@ -224,6 +224,9 @@ def _ledger_faults(base: Path, act: Callable[..., None]) -> list[str]:
 
 
 def _after_repair(base: Path) -> list[str]:
+    if not (base / LEDGER_NAME).exists() and not LocalStore(base).folders():
+        # Killed before there was anything to repair.
+        return []
     rollout.repair(str(base))
     faults = [*rollout.status(str(base), deep=True).problems, *incomplete_versions(base)]
     faults += [str(left) for left in base.glob(".*ing-*")]

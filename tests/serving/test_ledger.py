@@ -1,6 +1,8 @@
 """The ledger: what is read, what is refused, and that no writer loses another's change."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -210,6 +212,28 @@ def test_a_swap_against_a_token_of_the_past_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "ledger.json").read_bytes() == b"two"
 
 
+def test_a_disk_without_locks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("serving.disk.fcntl.flock", refuse)
+    with pytest.raises(UserError, match="has no file locks") as refusal:
+        ledger.update(LocalStore(tmp_path), add(7))
+    assert "s3://" in refusal.value.fix
+
+
+def test_a_lock_that_is_never_given_back_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.disk._LOCK_PATIENCE_S", 0.1)
+    with (
+        LocalStore(tmp_path).exclusive(),
+        pytest.raises(UserError, match=r"\.ledger\.lock has been locked for"),
+    ):
+        ledger.update(LocalStore(tmp_path), add(7))
+    assert ledger.update(LocalStore(tmp_path), add(7)).generation == 1
+
+
 def test_threads_that_share_a_disk_lose_no_change(tmp_path: Path) -> None:
     shared = LocalStore(tmp_path)
     assert count_to(lambda: shared, threads=6, each=10) == 60
@@ -224,7 +248,7 @@ def test_writers_to_s3_lose_no_change(s3_base: str) -> None:
         store: VersionStore = stores.store
         return store
 
-    assert count_to(mine, threads=4, each=5) == 20
+    assert count_to(mine, threads=3, each=4) == 12
 
 
 def test_writers_to_google_cloud_storage_lose_no_change(

@@ -74,6 +74,24 @@ def test_the_first_push_is_stable_and_later_ones_as_asked(served: Served) -> Non
     assert served.labels() == {"stable": 3}
 
 
+def test_a_slow_push_does_not_undo_a_later_one_that_was_quick(served: Served) -> None:
+    served.push()
+
+    class Slow(LocalTree):
+        def chunks(self, path: str) -> Any:
+            started = [e for e in ledger.read(served.base).versions if e.state == "pushing"]
+            if started and len(served.numbers) == 1:
+                served.push()
+            yield from super().chunks(path)
+
+    source = Slow(Path(served.model.url))
+    slow = push(LocalStore(served.base), source, Origin(model="taxi", run_id="slow"))
+    assert slow.version < served.numbers[1]
+    assert slow.ledger.labels == {"stable": served.numbers[1]}
+    assert "a later one has it already" in slow.explanation
+    assert f"promote {slow.version}" in slow.explanation
+
+
 def test_a_pin_holds_against_pushes_until_it_is_released(served: Served) -> None:
     served.push()
     served.push()
