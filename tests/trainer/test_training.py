@@ -47,6 +47,10 @@ def predictions(arguments: Any, examples: Any) -> Any:
     return loaded.signatures["serving_default"](tf.constant(examples))
 
 
+def as_is(examples: Any) -> Any:
+    return examples
+
+
 @pytest.fixture(scope="module")
 def trained(taxi: Any) -> Any:
     arguments = taxi.fn_args("trained")
@@ -56,7 +60,7 @@ def trained(taxi: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def eval_examples(taxi: Any) -> list[bytes]:
-    stream = RowStream(find_files(taxi.fn_args().eval_files), lambda examples: examples)
+    stream = RowStream(find_files(taxi.fn_args().eval_files), as_is)
     return list(stream.examples().as_numpy_iterator())
 
 
@@ -141,7 +145,7 @@ def test_class_weights_move_the_predictions(
 def test_transformed_examples_are_taken_as_they_are(taxi: Any, trained: Any) -> None:
     graph = TransformGraph(taxi.transform_graph, taxi.problem)
     for split in ("train", "eval"):
-        stream = RowStream(find_files([str(taxi.directory / f"Split-{split}" / "*")]), len)
+        stream = RowStream(find_files([str(taxi.directory / f"Split-{split}" / "*")]), as_is)
         (examples,) = stream.examples().batch(10_000)
         columns = graph.apply(graph.parse(examples, taxi.problem.training_columns))
         path = taxi.directory / "transformed" / f"Split-{split}" / "data"
@@ -222,7 +226,7 @@ def test_a_weight_is_predicted_in_grams_from_rows_that_have_one(
             "training": {"batch_size": 32, "epochs": 15, "weight_column": "year"},
         }
     )
-    gap = {"body_mass_g": None, "year": 2009.0}
+    gap = {"body_mass_g": None, "year": 2009}
     prepared = prepare(problem, [*penguins[:260], gap], penguins[260:])
     arguments = prepared.fn_args()
     with caplog.at_level(logging.WARNING, logger="kubetfx"):
@@ -237,20 +241,29 @@ def test_a_weight_is_predicted_in_grams_from_rows_that_have_one(
         run_fn(prepared.fn_args("nowhere", eval_files=["/nowhere/*"]))
 
 
-def test_labels_that_cannot_be_read_stop_the_training(taxi: Any) -> None:
-    graph = TransformGraph(taxi.transform_graph, taxi.problem)
-    examples = tf.constant(taxi.serialize([dict.fromkeys(("company",))]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="payment_type"):
-        row_transform(graph)(examples)
-    complete = {"fare": 1.0, "trip_miles": 1.0, "payment_type": "x", "trip_start_hour": 1}
-    rows = [complete | {"trip_start_timestamp": 1, "big_tip": 2}]
-    batch = row_transform(graph)(tf.constant(taxi.serialize(rows)))
-    assert batch[1].numpy().tolist() == batch[2].numpy().tolist() == [0.0]
+def test_labels_that_cannot_be_read_stop_the_training(
+    taxi: Any, eval_examples: list[bytes]
+) -> None:
+    example = tf.train.Example.FromString(eval_examples[0])
+    example.features.feature["big_tip"].int64_list.value[:] = [2]
     path = taxi.directory / "unlabelled"
     with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(taxi.serialize(rows)[0])
+        writer.write(example.SerializeToString())
     with pytest.raises(DataError, match="none of the 1 training rows has a label in 'big_tip'"):
         run_fn(taxi.fn_args("unlabelled", train_files=[str(path)]))
+
+
+def test_a_required_column_may_not_be_absent_but_the_label_may(
+    taxi: Any, eval_examples: list[bytes]
+) -> None:
+    transform = row_transform(TransformGraph(taxi.transform_graph, taxi.problem))
+    example = tf.train.Example.FromString(eval_examples[0])
+    del example.features.feature["big_tip"]
+    _, labels, weights = transform(tf.constant([example.SerializeToString()]))
+    assert labels.numpy().tolist() == weights.numpy().tolist() == [0.0]
+    del example.features.feature["fare"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Feature: fare .* is required"):
+        transform(tf.constant([example.SerializeToString()]))
 
 
 def test_steps_come_from_the_arguments_the_settings_or_the_epochs(taxi: Any) -> None:
