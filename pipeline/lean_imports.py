@@ -1,14 +1,17 @@
-"""Lets TFX's launcher load without TensorFlow, Keras and TFMA: about one second instead of nine.
+"""Lets TFX's launcher load without TensorFlow, Beam and TFMA: half a second instead of nine.
 
 Importing any part of TFX 1.21 pulls in TensorFlow, although resolving inputs, looking into the
-cache and publishing outputs need none of it. Four upstream modules are the cause, and each gets
+cache and publishing outputs need none of it. A few upstream modules are the cause, and each gets
 a stand-in that does the same for the launcher and loads the real thing when it is used:
 
 - `tfx.utils.doc_controls` imports TensorFlow's documentation decorators;
 - `tfx.dsl.io.plugins.tensorflow_gfile` imports TensorFlow for every path, local ones too;
 - `tfx.components` (the package) imports every component and with it TFMA, TFDV and Keras;
 - `tfx.components.example_gen.utils` imports TensorFlow for the tf.Example classes, while the
-  resolvers need the name of one property from it.
+  resolvers need the name of one property from it;
+- the operators of Beam and Docker import those libraries, whatever kind of step is launched;
+- `tfx.utils.telemetry_utils` imports Google's HTTP client for one class that the launcher
+  never uses.
 
 Source: those files in the tfx 1.21.0 wheel. A test holds the stand-ins against the real
 modules' names, so that a new TFX which adds to them is noticed.
@@ -16,6 +19,7 @@ modules' names, so that a new TFX which adds to them is noticed.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from importlib.abc import Loader, MetaPathFinder
@@ -29,6 +33,15 @@ _GFILE = "tfx.dsl.io.plugins.tensorflow_gfile"
 _DOC_CONTROLS = "tfx.utils.doc_controls"
 _COMPONENTS = "tfx.components"
 _SPAN_PATTERNS = "tfx.components.example_gen.utils"
+_TELEMETRY = "tfx.utils.telemetry_utils"
+_GOOGLE_HTTP = "googleapiclient.http"
+_GOOGLE_REQUEST = "TFXHttpRequest"
+_OPERATORS = {
+    "tfx.orchestration.portable.beam_executor_operator": "BeamExecutorOperator",
+    "tfx.orchestration.portable.docker_executor_operator": "DockerExecutorOperator",
+}
+"""Modules with one class each, of which the launcher keeps a table."""
+
 _ON_DEMAND: dict[str, dict[str, str]] = {
     _COMPONENTS: {},
     _SPAN_PATTERNS: {"SPAN_PROPERTY_NAME": "span"},
@@ -42,11 +55,14 @@ def install() -> None:
         sys.meta_path.insert(0, _StandInFinder())
 
 
+_STAND_INS = {_GFILE, _DOC_CONTROLS, _TELEMETRY, *_ON_DEMAND, *_OPERATORS}
+
+
 class _StandInFinder(MetaPathFinder):
     """Finds those modules before the ordinary finder does."""
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> Any:
-        if fullname not in (_GFILE, _DOC_CONTROLS, _COMPONENTS, _SPAN_PATTERNS):
+        if fullname not in _STAND_INS:
             return None
         real = PathFinder.find_spec(fullname, path)
         if real is None or real.loader is None:
@@ -67,6 +83,10 @@ class _StandInLoader(Loader):
         if module.__name__ in _ON_DEMAND:
             vars(module).update(_ON_DEMAND[module.__name__])
             vars(module)["__getattr__"] = lambda name: _attribute_of_real(module, self.real, name)
+        elif module.__name__ in _OPERATORS:
+            _fill_operator(module, self.real, _OPERATORS[module.__name__])
+        elif module.__name__ == _TELEMETRY:
+            _fill_telemetry(module, self.real)
         elif module.__name__ == _DOC_CONTROLS:
             _fill_doc_controls(module)
         else:
@@ -81,6 +101,43 @@ def _attribute_of_real(module: ModuleType, real: ModuleSpec, name: str) -> Any:
     assert real.loader is not None
     real.loader.exec_module(module)
     return getattr(module, name)
+
+
+def _fill_operator(module: ModuleType, real: ModuleSpec, name: str) -> None:
+    """Defines the operator's class so that making one makes the real one."""
+
+    def make(cls: type, *args: Any, **kwargs: Any) -> Any:
+        return getattr(_real_module(real), name)(*args, **kwargs)
+
+    vars(module)[name] = type(name, (), {"__new__": make})
+    vars(module)["__getattr__"] = lambda other: _attribute_of_copy(real, other)
+
+
+def _fill_telemetry(module: ModuleType, real: ModuleSpec) -> None:
+    """Loads the module without Google's HTTP client, and its one class that needs it on demand."""
+    before = sys.modules.get(_GOOGLE_HTTP)
+    package = importlib.import_module(_GOOGLE_HTTP.rpartition(".")[0])
+    client = ModuleType(_GOOGLE_HTTP)
+    vars(client)["HttpRequest"] = object
+    had = vars(package).get("http")
+    sys.modules[_GOOGLE_HTTP] = vars(package)["http"] = client
+    try:
+        assert real.loader is not None
+        real.loader.exec_module(module)
+    finally:
+        del sys.modules[_GOOGLE_HTTP], vars(package)["http"]
+        if before is not None:
+            sys.modules[_GOOGLE_HTTP] = before
+        if had is not None:
+            vars(package)["http"] = had
+    del vars(module)[_GOOGLE_REQUEST]
+    vars(module)["__getattr__"] = lambda name: _attribute_of_copy(real, name)
+
+
+def _attribute_of_copy(real: ModuleSpec, name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return getattr(_real_module(real), name)
 
 
 def _fill_doc_controls(module: ModuleType) -> None:
@@ -143,7 +200,12 @@ def _register_local() -> None:
 
 def _real_gfile(real: ModuleSpec) -> Any:
     """TensorFlow's own filesystem class, loaded beside the stand-in."""
-    name = f"{_GFILE}_real"
+    return _real_module(real).TensorflowFilesystem
+
+
+def _real_module(real: ModuleSpec) -> ModuleType:
+    """Loads an upstream module under a second name, beside its stand-in."""
+    name = f"{real.name}_real"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, real.origin)
         assert spec is not None
@@ -151,4 +213,4 @@ def _real_gfile(real: ModuleSpec) -> Any:
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
-    return sys.modules[name].TensorflowFilesystem
+    return sys.modules[name]
