@@ -21,7 +21,7 @@ from pipeline import __version__, beam_engine, preflight, source_digest
 from pipeline.config import Project
 from pipeline.config.sections import Threshold
 from pipeline.metrics import METRICS, Metric
-from trainer.problem import Task
+from trainer.problem import Model, Problem, Task, Training
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
@@ -121,8 +121,7 @@ def _components(project: Project, locations: Locations) -> list[Any]:
     from tfx.components.transform.component import Transform
     from tfx.dsl.components.common.resolver import Resolver
     from tfx.proto import trainer_pb2
-    from tfx.types import Channel
-    from tfx.types.standard_artifacts import Model, ModelBlessing
+    from tfx.types import Channel, standard_artifacts
 
     from components.anomaly_gate import AnomalyGate
     from components.baseline import BaselineStrategy
@@ -154,7 +153,10 @@ def _components(project: Project, locations: Locations) -> list[Any]:
         preprocessing_fn=config.preprocessing_fn or "trainer.preprocessing.preprocessing_fn",
         materialize=config.transform.materialize,
         disable_statistics=True,
-        custom_config=_custom_config(project),
+        custom_config=_custom_config(
+            _without_model(config.problem),
+            [config.preprocessing_fn] if config.preprocessing_fn else [],
+        ),
     ).with_id("transform")
     transform.add_upstream_node(gate)
     rows = transform.outputs["transformed_examples"] if config.transform.materialize else None
@@ -166,15 +168,15 @@ def _components(project: Project, locations: Locations) -> list[Any]:
         train_args=_parameter(TRAIN_ARGS, str, train_args(config.training.steps or 0)),
         eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
         custom_config={
-            **_custom_config(project),
+            **_custom_config(config.problem, _user_code(project)),
             "transformed": config.transform.materialize,
         },
     ).with_id("trainer")
     baseline = Resolver(
         strategy_class=BaselineStrategy,
         candidate=trainer.outputs["model"],
-        model=Channel(type=Model),
-        model_blessing=Channel(type=ModelBlessing),
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
     ).with_id("baseline")
     evaluator = Evaluator(
         examples=examples.outputs["examples"],
@@ -222,18 +224,25 @@ def _parameter(name: str, kind: type, default: Any) -> Any:
     return RuntimeParameter(name=name, ptype=kind, default=default)
 
 
-def _custom_config(project: Project) -> dict[str, Any]:
+def _custom_config(problem: Problem | None, code: list[str]) -> dict[str, Any]:
     """What preprocessing and training are told, and the digest of the code that they are.
 
     TFX's cache looks at a step's parameters; without the digest a changed function would be
     answered with the outputs of the old one.
     """
-    problem = project.config.problem
     return {
         "problem": problem.model_dump_json() if problem else json.dumps(None),
         # Filled in where the step runs, from the code that runs there.
-        "code": source_digest.mark(_user_code(project)),
+        "code": source_digest.mark(code),
     }
+
+
+def _without_model(problem: Problem | None) -> Problem | None:
+    """The part of a problem that preprocessing reads, so that a new model keeps the old inputs."""
+    if problem is None:
+        return None
+    training = Training(weight_column=problem.training.weight_column)
+    return problem.model_copy(update={"model": Model(), "training": training})
 
 
 def _user_code(project: Project) -> list[str]:
