@@ -193,6 +193,7 @@ def _judge(
         mode=policy.data.mode,
         schema=f"{schema_uri}/{SCHEMA_FILE}",
         compared_with=f"span {before.span}" if before is not None else "",
+        previous_statistics=before.uri if before is not None else "",
     )
 
 

@@ -307,7 +307,7 @@ def _some(values: list[str]) -> str:
 
 def _quoted(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.12g}"
     text = str(value)
     return repr(text if len(text) <= _QUOTED_LETTERS else text[: _QUOTED_LETTERS - 1] + "…")
 

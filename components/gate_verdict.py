@@ -97,6 +97,7 @@ class Verdict:
         mode: the gate's mode when it looked.
         schema: where the schema is.
         compared_with: names the span before, if there was one.
+        previous_statistics: where the statistics of that span are.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -105,6 +106,7 @@ class Verdict:
     mode: str = "stop"
     schema: str = ""
     compared_with: str = ""
+    previous_statistics: str = ""
 
     def having(self, severity: Severity, day: datetime.date | None = None) -> tuple[Finding, ...]:
         """The findings of a severity on a day, today by default."""

@@ -221,8 +221,8 @@ def line_chart(
         colour = _COLOURS[index % len(_COLOURS)]
         path = [place(point) for point in line.points]
         if len(line.points) > 1:
-            points = " ".join(path)
-            shape = f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='1.6'/>"
+            stroke = f"fill='none' stroke='{colour}' stroke-width='1.6'"
+            shape = f"<polyline points='{' '.join(path)}' {stroke}/>"
         else:
             first_x, first_y = path[0].split(",")
             shape = f"<circle cx='{first_x}' cy='{first_y}' r='3' fill='{colour}'/>"
