@@ -6,7 +6,7 @@ and asked about rows it was not trained on, through both signatures that predict
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -51,7 +51,7 @@ def check_export(
     problem: Problem,
     graph: TransformGraph,
     predict: Callable[[tf.Tensor], tf.Tensor],
-    examples: Sequence[bytes],
+    examples: tf.Tensor,
     *,
     absolute_tolerance: float = 1e-6,
     relative_tolerance: float = 1e-4,
@@ -63,7 +63,7 @@ def check_export(
         problem: what the model answers.
         graph: turns the examples into columns.
         predict: the model in memory, from serialized examples to predictions.
-        examples: serialized examples; evaluation rows.
+        examples: serialized examples, [N]; evaluation rows.
         absolute_tolerance: see `ExportCheck`.
         relative_tolerance: see `ExportCheck`.
 
@@ -71,13 +71,12 @@ def check_export(
         ExportMismatch: If a prediction differs by more than the tolerances.
     """
     began = time.monotonic()
-    batch = tf.constant(list(examples))
-    expected = predict(batch).numpy()
+    expected = predict(examples).numpy()
     signatures = tf.saved_model.load(directory).signatures
-    cells = graph.unwrap(graph.parse(batch, problem.raw_columns))
+    cells = graph.unwrap(graph.parse(examples, problem.raw_columns))
     arguments = column_arguments(problem.raw_columns)
     answers = {
-        EXAMPLES: signatures[EXAMPLES](examples=batch),
+        EXAMPLES: signatures[EXAMPLES](examples=examples),
         COLUMNS: signatures[COLUMNS](**{arguments[name]: cells[name] for name in cells}),
     }
     differences = {}
@@ -90,7 +89,7 @@ def check_export(
             raise _mismatch(signature, found, expected, ~close.all(axis=1))
         differences[signature] = float(np.max(np.abs(found - expected), initial=0.0))
     return ExportCheck(
-        rows=len(examples),
+        rows=len(expected),
         max_difference=differences,
         absolute_tolerance=absolute_tolerance,
         relative_tolerance=relative_tolerance,

@@ -180,23 +180,23 @@ class RowStream:
         self.files = list(files)
         self._transform = transform
 
-    def examples(self) -> tf.data.Dataset:
-        """Yields serialized examples, in the files' order."""
-        compressed = {name.endswith(".gz") for name in self.files}
-        parts = [
-            tf.data.TFRecordDataset(
-                [name for name in self.files if name.endswith(".gz") is is_gz],
-                compression_type="GZIP" if is_gz else "",
-                num_parallel_reads=min(len(self.files), tf.data.AUTOTUNE),
-            )
-            for is_gz in sorted(compressed)
-        ]
-        return parts[0] if len(parts) == 1 else parts[0].concatenate(parts[1])
+    def examples(self, chunk_rows: int) -> tf.data.Dataset:
+        """Yields serialized examples, `chunk_rows` at a time, always in the same order."""
+
+        @tf.autograph.experimental.do_not_convert
+        def read(file: tf.Tensor) -> tf.data.Dataset:
+            is_compressed = tf.strings.regex_full_match(file, r".*\.gz")
+            compression = tf.where(is_compressed, "GZIP", "")
+            # Batched within each file: interleaving row by row would cost more than reading.
+            return tf.data.TFRecordDataset(file, compression).batch(chunk_rows)
+
+        files = tf.data.Dataset.from_tensor_slices(self.files)
+        chunks = files.interleave(read, cycle_length=8, num_parallel_calls=tf.data.AUTOTUNE)
+        return chunks.rebatch(chunk_rows).prefetch(2)
 
     def batches(self) -> tf.data.Dataset:
         """Yields rows in large batches, in the files' order."""
-        chunks = self.examples().batch(_CHUNK_ROWS)
-        return chunks.map(self._transform, num_parallel_calls=tf.data.AUTOTUNE)
+        return self.examples(_CHUNK_ROWS).map(self._transform, num_parallel_calls=tf.data.AUTOTUNE)
 
     def shuffled_batches(self, batch_size: int, buffer_rows: int, seed: int) -> tf.data.Dataset:
         """Yields endless batches, shuffled within `buffer_rows` rows at a time."""
@@ -215,12 +215,12 @@ class RowStream:
 
     def chunks(self, chunk_rows: int) -> Iterator[Batch]:
         """Yields all rows in their order."""
-        for examples in self.examples().batch(chunk_rows).prefetch(2):
+        for examples in self.examples(chunk_rows):
             yield self._transform(examples)
 
     def count(self) -> int:
         """Counts the rows without parsing them."""
-        chunks = self.examples().batch(_CHUNK_ROWS)
+        chunks = self.examples(_CHUNK_ROWS)
         total = chunks.reduce(
             tf.constant(0, tf.int64), lambda sum_, part: sum_ + tf.size(part, tf.int64)
         )
@@ -231,6 +231,9 @@ class RowStream:
 
         Returns:
             The rows, and whether they are all of them (`limit_rows` is as good as the end).
+
+        Raises:
+            DataError: If there are none.
         """
         parts: list[Batch] = []
         size, count, complete = 0, 0, True
@@ -245,6 +248,12 @@ class RowStream:
             if size > limit_bytes:
                 complete = False
                 break
+        if not parts:
+            raise DataError(
+                f"{', '.join(self.files)} hold no examples",
+                expected="at least one row in each split",
+                fix="give more data, or change the splits",
+            )
         inputs = {
             key: np.concatenate([part[0][key] for part in parts])[:limit_rows]
             for key in parts[0][0]

@@ -6,8 +6,9 @@ Signatures, all with a batch dimension N:
 - `columns`: one input per raw column under its own name, so that a client sends rows as it has
   them. Shape [N] ([N, W] for columns of lists). NaN, or the empty string, is a missing cell; whole
   numbers that may be missing are float64 for that reason, exact up to 2^53.
-- `transform_features`: `examples` to the transformed features and the transformed label, for
-  TensorFlow Model Analysis (`preprocessing_function_names`, `label_key`).
+- `transform_features`: `examples` to the transformed features, label and row weight (if there is
+  one), for TensorFlow Model Analysis (`preprocessing_function_names`, with the problem's
+  `transformed_label` as `label_key` and `transformed_weight` as `example_weight_key`).
 
 The two that predict return, by task:
 
@@ -78,8 +79,10 @@ def export(
 
     def transform(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         transformed = graph.apply(graph.parse(examples, problem.training_columns))
-        keys = [row.key for row in problem.transformed_features]
-        return {key: transformed[key] for key in (*keys, problem.transformed_label)}
+        keys = [row.key for row in problem.transformed_features] + [problem.transformed_label]
+        if problem.training.weight_column is not None:
+            keys.append(problem.transformed_weight)
+        return {key: transformed[key] for key in keys}
 
     specs = {
         argument: tf.TensorSpec(spec.shape, spec.dtype, name=argument)

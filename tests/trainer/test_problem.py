@@ -104,6 +104,7 @@ def test_transformed_names_are_unique_and_plain_for_any_column_names(
     assert {row.feature for row in problem.transformed_features} == set(problem.features)
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_safe_names_are_never_empty_and_stay_as_they_are(name: str) -> None:
     assert safe_name(safe_name(name)) == safe_name(name) != ""

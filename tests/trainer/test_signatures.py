@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -154,12 +154,13 @@ def test_python_may_call_by_raw_name_where_tensorflow_mends_it(directory: Path) 
 def test_a_wrong_export_is_told_by_rows(
     directory: Path, prepared: Any, graph: TransformGraph
 ) -> None:
-    examples = prepared.serialize(ROWS[80:])
+    examples = tf.constant(prepared.serialize(ROWS[80:]))
     wrong = np.full([20, 2], 0.25, np.float32)
     with pytest.raises(ExportMismatch, match=r"'serving_default'.* 20 of 20 .*row 0: .*15 more"):
         check_export(str(directory), PROBLEM, graph, lambda _: tf.constant(wrong), examples)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1), unique=True))
 def test_arguments_are_distinct_identifiers_whatever_the_columns(names: list[str]) -> None:
     arguments = column_arguments(names)

@@ -61,7 +61,7 @@ def trained(taxi: Any) -> Any:
 @pytest.fixture(scope="module")
 def eval_examples(taxi: Any) -> list[bytes]:
     stream = RowStream(find_files(taxi.fn_args().eval_files), as_is)
-    return list(stream.examples().as_numpy_iterator())
+    return list(next(iter(stream.examples(10_000))).numpy())
 
 
 def test_taxi_is_learnt_exported_and_checked(trained: Any) -> None:
@@ -146,7 +146,7 @@ def test_transformed_examples_are_taken_as_they_are(taxi: Any, trained: Any) -> 
     graph = TransformGraph(taxi.transform_graph, taxi.problem)
     for split in ("train", "eval"):
         stream = RowStream(find_files([str(taxi.directory / f"Split-{split}" / "*")]), as_is)
-        (examples,) = stream.examples().batch(10_000)
+        (examples,) = stream.examples(10_000)
         columns = graph.apply(graph.parse(examples, taxi.problem.training_columns))
         path = taxi.directory / "transformed" / f"Split-{split}" / "data"
         path.parent.mkdir(parents=True)
@@ -262,8 +262,15 @@ def test_a_required_column_may_not_be_absent_but_the_label_may(
     _, labels, weights = transform(tf.constant([example.SerializeToString()]))
     assert labels.numpy().tolist() == weights.numpy().tolist() == [0.0]
     del example.features.feature["fare"]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Feature: fare .* is required"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Feature: fare .* is required"):
         transform(tf.constant([example.SerializeToString()]))
+
+
+def test_a_split_without_rows_is_named(taxi: Any) -> None:
+    path = taxi.directory / "no_rows.gz"
+    tf.io.TFRecordWriter(str(path), "GZIP").close()
+    with pytest.raises(DataError, match=r"no_rows.gz hold no examples"):
+        run_fn(taxi.fn_args("no_rows", eval_files=[str(path)]))
 
 
 def test_steps_come_from_the_arguments_the_settings_or_the_epochs(taxi: Any) -> None:
