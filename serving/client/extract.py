@@ -8,7 +8,7 @@ and writes them to `serving_api.binpb`, which is part of this package.
     python -m serving.client.extract            # writes the file anew
     python -m serving.client.extract --check    # exit code 1 if it would change
 
-See docs/decisions/serving-client-protos.md.
+See docs/decisions/0031-client-messages-without-tensorflow.md.
 """
 
 import sys

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from serving.errors import UserError
 from serving.server.options import ServerOptions
+from serving.server.ports import check_free
 
 __all__ = ["Started", "run"]
 
@@ -36,7 +37,12 @@ def run(options: ServerOptions, started: Started = announce_as_json) -> int:
     """
     import uvloop
 
+    for port, flag in ((options.port, "--port"), (options.rest_api_port, "--rest_api_port")):
+        check_free(options.host, port, flag)  # before the seconds that TensorFlow takes
     _raise_file_limit()
+    if "tensorflow" not in sys.modules:
+        # TensorFlow would import Keras by itself: a third of the start, and serving needs none.
+        sys.modules["keras"] = None  # type: ignore[assignment]
     chatter = _NativeChatter()
     _log_to(chatter.screen)
     try:

@@ -23,6 +23,7 @@ from serving.server.grpc_services import ModelServicer, PredictionServicer
 from serving.server.http_protocol import BoundedHttpProtocol
 from serving.server.metrics import Metrics
 from serving.server.options import ServerOptions
+from serving.server.ports import check_free, port_taken, reserve
 from serving.server.registry import LoadPolicy, Registry
 from serving.server.rest import RestApp
 from serving.server.saved_model import LoadedModel, Parallelism, load
@@ -137,13 +138,10 @@ class ModelServer:
             UserError: when a port is taken or the configuration cannot be used.
             ServingStatus: when a model cannot be loaded.
         """
-        rest_socket = self._rest_socket = _listen(
-            self.options.host, self.options.rest_api_port, "--rest_api_port"
-        )
-        if self.options.port:
-            probe = _listen(self.options.host, self.options.port, "--port")
-            if probe is not None:
-                probe.close()
+        host, rest_port = self.options.host, self.options.rest_api_port
+        check_free(host, self.options.port, "--port")
+        if rest_port:
+            self._rest_socket = reserve(host, rest_port, "--rest_api_port")
         every = self.options.file_system_poll_wait_seconds
         if every > 0:
             self._tasks.append(asyncio.create_task(self._registry.watch(every)))
@@ -159,8 +157,8 @@ class ModelServer:
                 fix="correct --model_config_file",
             ) from status
         await self._open_grpc()
-        if rest_socket is not None:
-            await self._open_rest(rest_socket)
+        if self._rest_socket is not None:
+            await self._open_rest(self._rest_socket)
         if self.options.model_config_file and self.options.model_config_file_poll_wait_seconds > 0:
             self._tasks.append(asyncio.create_task(self._watch_config()))
         await self._tell_health()
@@ -224,7 +222,7 @@ class ModelServer:
             if self.options.grpc_socket_path:
                 self._bind(server, f"unix:{self.options.grpc_socket_path}")
         except RuntimeError as error:
-            raise _port_taken("--port", self.options.port, str(error)) from error
+            raise port_taken("--port", self.options.port, str(error)) from error
         await server.start()
         self._grpc = server
         log.info("gRPC at %s:%s", self.options.host, self.grpc_port)
@@ -338,32 +336,6 @@ def _model_config(options: ServerOptions) -> model_server_config_pb2.ModelServer
     model.base_path = str(options.base_path)
     model.model_platform = "tensorflow"
     return config
-
-
-def _listen(host: str, port: int, flag: str) -> socket.socket | None:
-    """Reserves a port, or tells whose fault it is that it can't; port 0 of REST means none.
-
-    Nobody can connect yet: the port opens when every model is loaded.
-    """
-    if flag == "--rest_api_port" and port == 0:
-        return None
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, max(port, 0)))
-    except OSError as error:
-        listener.close()
-        raise _port_taken(flag, port, str(error)) from error
-    return listener
-
-
-def _port_taken(flag: str, port: int, reason: str) -> UserError:
-    return UserError(
-        f"cannot listen on {flag}={port}: {reason}",
-        expected="a port that nobody uses",
-        fix=f"stop the other server, or choose another {flag}",
-    )
 
 
 def _bracketed(host: str) -> str:

@@ -331,8 +331,8 @@ HALF = "half_plus_two/versions/1"
             (
                 500,
                 "Expected prediction signature method_name to be one of "
-                "{tensorflow/serving/predict, tensorflow/serving/classify, tensorflow/serving/regress}. Was: "
-                "tensorflow/serving/nonsense",
+                "{tensorflow/serving/predict, tensorflow/serving/classify, "
+                "tensorflow/serving/regress}. Was: tensorflow/serving/nonsense",
             ),
         ),
     ],
