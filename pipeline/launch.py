@@ -27,6 +27,7 @@ from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2  # noqa: E
 
 from pipeline.metadata import OutputArtifact, execution_state, output_artifacts  # noqa: E402
 from pipeline.metadata_handle import MetadataHandle  # noqa: E402
+from pipeline.staging import stage as stage_of_payloads  # noqa: E402
 
 if TYPE_CHECKING:
     from ml_metadata.proto import metadata_store_pb2
@@ -149,6 +150,13 @@ class _Deferred(base_executor_operator.BaseExecutorOperator):
     operator: type[base_executor_operator.BaseExecutorOperator]
 
     def run_executor(self, execution_info: Any) -> Any:
+        stage = stage_of_payloads.current()
+        if stage is None:
+            return self.execute(execution_info)
+        return stage.run(execution_info, self.execute)
+
+    def execute(self, execution_info: Any) -> Any:
+        """Imports the executor and runs it."""
         operator = self.operator(self._executor_spec, self._platform_config)
         operator.with_execution_watcher(self._execution_watcher_address)
         return operator.run_executor(execution_info)
@@ -168,7 +176,8 @@ class DeferredBeam(_Deferred):
 
     SUPPORTED_EXECUTOR_SPEC_TYPE: ClassVar[list[Any]] = [executable_spec_pb2.BeamExecutableSpec]
 
-    def run_executor(self, execution_info: Any) -> Any:
+    def execute(self, execution_info: Any) -> Any:
+        """Imports the executor and runs it on its engine."""
         from pipeline.beam_engine import in_process_pipeline, is_in_process
 
         operator = beam_executor_operator.BeamExecutorOperator(

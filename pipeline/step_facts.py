@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from components.anomaly_kinds import Severity
 from pipeline import gate_stop
 from pipeline.launch import NodeOutcome
+from pipeline.report import payload
 
 __all__ = ["describe", "evaluation_summary"]
 
@@ -32,8 +31,7 @@ def evaluation_summary(outcome: NodeOutcome) -> dict[str, Any] | None:
     evaluation = outcome.output("evaluation")
     if evaluation is None:
         return None
-    file = Path(evaluation.uri) / "summary.json"
-    summary: dict[str, Any] = json.loads(file.read_text())
+    summary: dict[str, Any] = payload.read_json(evaluation.uri, "summary.json")
     return summary
 
 
@@ -62,8 +60,9 @@ def _statistics(outcome: NodeOutcome) -> str:
 
     statistics = outcome.output("statistics")
     assert statistics is not None
-    file = next(Path(statistics.uri).glob("Split-*/FeatureStats.pb"))
-    parsed = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read_bytes())
+    split = payload.splits(statistics.uri)[0]
+    data = payload.read_bytes(statistics.uri, f"Split-{split}/FeatureStats.pb")
+    parsed = statistics_pb2.DatasetFeatureStatisticsList.FromString(data)
     return f"{len(parsed.datasets[0].features)} columns"
 
 
@@ -73,7 +72,8 @@ def _schema(outcome: NodeOutcome) -> str:
 
     schema = outcome.output("schema")
     assert schema is not None
-    parsed = text_format.Parse((Path(schema.uri) / "schema.pbtxt").read_text(), schema_pb2.Schema())
+    text = payload.read_bytes(schema.uri, "schema.pbtxt").decode()
+    parsed = text_format.Parse(text, schema_pb2.Schema())
     return f"{len(parsed.feature)} columns, {len(parsed.string_domain)} with a domain"
 
 
@@ -83,9 +83,9 @@ def _anomalies(outcome: NodeOutcome) -> str:
     anomalies = outcome.output("anomalies")
     assert anomalies is not None
     found = []
-    for file in sorted(Path(anomalies.uri).glob("Split-*/SchemaDiff.pb")):
-        parsed = anomalies_pb2.Anomalies.FromString(file.read_bytes())
-        split = file.parent.name.removeprefix("Split-")
+    for split in payload.splits(anomalies.uri):
+        data = payload.read_bytes(anomalies.uri, f"Split-{split}/SchemaDiff.pb")
+        parsed = anomalies_pb2.Anomalies.FromString(data)
         for column, info in sorted(parsed.anomaly_info.items()):
             found.append(f"{split}: {column}: {info.short_description}")
         if parsed.HasField("dataset_anomaly_info"):
@@ -112,17 +112,27 @@ def _gate(outcome: NodeOutcome) -> str:
     return f"{', '.join(counts) or 'nothing to object'}{first}"
 
 
+def _previous_span(outcome: NodeOutcome) -> str:
+    found = outcome.output("statistics")
+    return f"span {found.properties.get('span', 0)}" if found else "no earlier span in the metadata"
+
+
+def _window(outcome: NodeOutcome) -> str:
+    spans = [each.properties.get("span", 0) for each in outcome.outputs.get("examples", [])]
+    return f"span{'s' if len(spans) > 1 else ''} {', '.join(map(str, sorted(spans)))}"
+
+
 def _transform(outcome: NodeOutcome) -> str:
     graph = outcome.output("transform_graph")
     assert graph is not None
-    vocabularies = list(Path(graph.uri).glob("transform_fn/assets/*"))
+    vocabularies = payload.names(f"{graph.uri}/transform_fn/assets")
     return f"{len(vocabularies)} vocabularies"
 
 
 def _trainer(outcome: NodeOutcome) -> str:
     folder = outcome.output("model_run")
     assert folder is not None
-    history = json.loads((Path(folder.uri) / "history.json").read_text())
+    history = payload.read_json(folder.uri, "history.json")
     words = [f"{history['steps']:,} steps"]
     if history["validations"]:
         loss = history["validations"][-1]["metrics"]["loss"]
@@ -165,6 +175,8 @@ _DESCRIBERS: dict[str, Callable[[NodeOutcome], str]] = {
     "schema": _schema,
     "anomalies": _anomalies,
     "gate": _gate,
+    "previous_span": _previous_span,
+    "window": _window,
     "transform": _transform,
     "trainer": _trainer,
     "baseline": _baseline,

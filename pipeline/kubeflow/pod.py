@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
+
+from pipeline.staging.object_store import is_remote
 
 if TYPE_CHECKING:
     from pipeline.config.kubernetes import Accelerator, Kubernetes, Toleration
@@ -93,9 +95,16 @@ def set_resources(task: Any, needs: PodNeeds) -> None:
 
 
 def set_environment(
-    task: Any, settings: Kubernetes, metadata_url: str, scratch: str, scratch_mount: str
+    task: Any, settings: Kubernetes, metadata_url: str, scratch: Mapping[str, str]
 ) -> None:
-    """Tells the step where the metadata store and the object store are."""
+    """Tells the step where the metadata store and the object store are.
+
+    Args:
+        task: kfp's.
+        settings: the section of the YAML.
+        metadata_url: the variable that holds the metadata store's URL.
+        scratch: variables about the local disk, for payloads in an object store.
+    """
     from kfp import kubernetes
 
     if settings.metadata.url:
@@ -108,7 +117,8 @@ def set_environment(
         store = settings.object_store
         task.set_env_variable("AWS_ENDPOINT_URL", store.endpoint)
         task.set_env_variable("AWS_DEFAULT_REGION", store.region)
-        task.set_env_variable(scratch, scratch_mount)
+        for name, value in scratch.items():
+            task.set_env_variable(name, value)
         if store.secret:
             keys = {
                 store.access_key: "AWS_ACCESS_KEY_ID",
@@ -154,7 +164,7 @@ def set_placement(task: Any, settings: Kubernetes, needs: PodNeeds, name: str) -
 
 def uses_s3(settings: Kubernetes) -> bool:
     """Whether the payloads are in an S3 store."""
-    return settings.data_root.startswith("s3://")
+    return is_remote(settings.data_root)
 
 
 def _most(amounts: Sequence[str | None]) -> str | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.kubeflow import outputs, parameters, task_slice, tasks
 from pipeline.kubeflow.step import METADATA_URL
+from pipeline.staging.stage import SCRATCH, SCRATCH_GIB
 from serving.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
     from pipeline.config import Project
     from pipeline.config.kubernetes import Kubernetes, StepSettings
 
-__all__ = ["PROJECT_FOLDER", "SCRATCH", "check_fresh", "compile_spec", "spec_file"]
+__all__ = ["PROJECT_FOLDER", "check_fresh", "compile_spec", "spec_file"]
 
-SCRATCH = "KUBETFX_SCRATCH"
 PROJECT_FOLDER = "/project"
 """Where the image has the folder of the YAML."""
 
@@ -219,7 +219,8 @@ def _equip(task: Any, settings: Kubernetes, planned: tasks.Task) -> None:
     pod.set_resources(task, step)
     task.set_retry(step.retries, f"{settings.retry_backoff_s}s", 2.0, f"{_MAX_BACKOFF_S}s")
     kubernetes.set_timeout(task, step.timeout_s)
-    pod.set_environment(task, settings, METADATA_URL, SCRATCH, _SCRATCH_MOUNT)
+    scratch = {SCRATCH: _SCRATCH_MOUNT, SCRATCH_GIB: f"{settings.scratch_gib:g}"}
+    pod.set_environment(task, settings, METADATA_URL, scratch)
     pod.set_volumes(task, settings, _SCRATCH_MOUNT)
     pod.set_placement(task, settings, step, planned.name)
 

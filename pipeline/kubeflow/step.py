@@ -7,10 +7,12 @@ import logging
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipeline.kubeflow import parameters, task_slice
+from pipeline.staging.object_store import is_remote
 from serving.errors import GateStop, UserError
 
 if TYPE_CHECKING:
@@ -64,17 +66,31 @@ def run_task(nodes: str, gates: Sequence[str], given: ExecutorInput) -> None:
         )
     bound = launch.bind(ir, run_id, run_parameters(pipeline, given))
     connection = metadata.connection(_metadata_url())
-    _pass_gates(pipeline, run_id, gates, connection)
     outcomes = []
-    for name in launch.node_ids(bound):
-        if name in _PUSH_NODES and not given.flag(parameters.PUSH):
-            _log.info("%s: not run, the push is off in this run", name)
-            outcomes.append(launch.NodeOutcome(name, launch.NodeState.SKIPPED, None, {}))
-            continue
-        outcomes.append(_run_node(bound, name, connection))
-    dashboard.show(given, outcomes, pipeline)
+    with _payloads_at(given.text(parameters.DATA_ROOT)):
+        _pass_gates(pipeline, run_id, gates, connection)
+        for name in launch.node_ids(bound):
+            if name in _PUSH_NODES and not given.flag(parameters.PUSH):
+                _log.info("%s: not run, the push is off in this run", name)
+                outcomes.append(launch.NodeOutcome(name, launch.NodeState.SKIPPED, None, {}))
+                continue
+            outcomes.append(_run_node(bound, name, connection))
+        dashboard.show(given, outcomes, pipeline)
     if given.flag(parameters.PUSH):
         _require_pushed(outcomes)
+
+
+@contextmanager
+def _payloads_at(root: str) -> Iterator[None]:
+    """Lets TFX and the executors work on payloads in an object store."""
+    if not is_remote(root):
+        yield
+        return
+    from pipeline.staging import stage, tfx_plugin
+
+    tfx_plugin.register()
+    with stage.active():
+        yield
 
 
 _PUSH_NODES = ("infra_validator", "pusher")

@@ -45,13 +45,7 @@ def names(uri: str) -> list[str]:
 
 def splits(uri: str) -> list[str]:
     """Names the splits of a payload, train first."""
-    from tfx.dsl.io import fileio
-
-    try:
-        names = [str(name).strip("/") for name in fileio.listdir(uri)]
-    except fileio.NotFoundError as error:
-        raise FileNotFoundError(uri) from error
-    found = [name.removeprefix("Split-") for name in names if name.startswith("Split-")]
+    found = [name.removeprefix("Split-") for name in names(uri) if name.startswith("Split-")]
     return sorted(found, key=lambda name: (name != "train", name))
 
 

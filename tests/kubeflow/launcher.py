@@ -233,7 +233,9 @@ class SpecRun:
             "outputs": {"artifacts": outputs, "outputFile": str(output_file)},
         }
         # What the launcher has in hand is the message: what does not fit in is an error.
-        return json_format.MessageToDict(json_format.ParseDict(document, specs.ExecutorInput()))
+        message = json_format.ParseDict(document, specs.ExecutorInput())
+        parsed: dict[str, Any] = json_format.MessageToDict(message)
+        return parsed
 
     # ---------------------------------------------------------------------------- launcher
 
