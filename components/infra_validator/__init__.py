@@ -1,0 +1,1 @@
+"""Loads a candidate as a server would and asks it real questions before it is pushed."""
