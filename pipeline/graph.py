@@ -1,7 +1,8 @@
 """From a project to one TFX graph, written down as TFX's intermediate representation (IR).
 
     examples → statistics → schema → anomalies → gate
-        └──────────────────────┴─→ transform_graph → trainer → baseline → evaluator → pusher
+        └──────────────────────┴─→ transform_graph → trainer → baseline → evaluator
+                                               → infra_validator → pusher
 
 The IR is all that a launch needs. Building it imports every component (and with them TensorFlow,
 TFDV, TFMA), so `cached_ir` keeps it in a file under a key of everything that shapes it.
@@ -185,9 +186,11 @@ def _components(project: Project, locations: Locations) -> list[Any]:
         schema=schema.outputs["schema"],
         eval_config=eval_config(project),
     ).with_id("evaluator")
+    infra = _infra_validator(project, trainer, evaluator, examples)
     pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=infra.outputs["blessing"] if infra else None,
         evaluation=evaluator.outputs["evaluation"],
         examples=examples.outputs["examples"],
         push_destination=_parameter(PUSH_TO, str, locations.push),
@@ -208,6 +211,7 @@ def _components(project: Project, locations: Locations) -> list[Any]:
         trainer,
         baseline,
         evaluator,
+        *([infra] if infra else []),
         pusher,
     ]
 
@@ -353,6 +357,25 @@ def _metric_threshold(metric: Metric, threshold: Threshold) -> Any:
         worst = -threshold.max_regression if better_high else threshold.max_regression
         worded.change_threshold.absolute.value = worst
     return worded
+
+
+def _infra_validator(project: Project, trainer: Any, evaluator: Any, examples: Any) -> Any:
+    """Tries what the evaluator blessed in a model server; None if that is switched off."""
+    from components.infra_validator.component import InfraValidator
+
+    config = project.config
+    if not config.infra_validation.enabled:
+        return None
+    problem = config.problem
+    # What a run_fn of one's own exports is not ours to know.
+    inputs = {"columns": problem.raw_columns} if problem and not config.run_fn else {}
+    return InfraValidator(
+        model=trainer.outputs["model"],
+        examples=examples.outputs["examples"],
+        model_blessing=evaluator.outputs["blessing"],
+        demands=config.infra_validation.demands(inputs),
+        unsent_columns=[config.label.name],
+    ).with_id("infra_validator")
 
 
 def _example_gen(project: Project) -> Any:

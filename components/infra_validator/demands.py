@@ -9,13 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from components.signatures import SignatureSpec
 
-__all__ = ["Demands", "unmet"]
+__all__ = ["Demands", "Limits", "unmet"]
 
 Bound = Annotated[FiniteFloat, Field(gt=0)]
 
 
-class Demands(BaseModel):
-    """What is asked of a candidate, and how it is asked."""
+class Limits(BaseModel):
+    """What a person may ask of a candidate, and how it is tried."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -48,6 +48,10 @@ class Demands(BaseModel):
 
     request_timeout_s: Bound = 30.0
     """The same for one answer. Unit: seconds."""
+
+
+class Demands(Limits):
+    """All that is asked of a candidate; the pipeline adds what it knows of its own models."""
 
     inputs: dict[str, tuple[str, ...]] = {}
     """Inputs that a signature, if the model has it, must take."""

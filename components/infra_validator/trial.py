@@ -157,6 +157,8 @@ def _ready(server: BoundedServer, terms: Terms) -> Ready:
             ) from error
         inner = _NOT_AVAILABLE.search(error.said)
         said = _shortened(inner[1] if inner else error.said)
+        if "RestoreV2" in said:
+            said = f"its variables can't be read, are they all there? {said}"
         sentence = f"the model server {error.what}" + (f": {said}" if said else "")
         raise Objection(sentence, is_measured=not inner) from error
 

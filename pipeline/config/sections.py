@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, FiniteFloat, PositiveInt, model_validator
 
 from pipeline.config.gates import Gates
+from pipeline.config.infra_validation import InfraValidation
 from pipeline.config.kubernetes import Kubernetes
 from pipeline.config.section import Section, refuse
 from pipeline.metrics import DEFAULT_METRICS, METRICS
@@ -287,6 +288,9 @@ class Config(Section):
 
     evaluation: Evaluation = Evaluation()
     """What is measured and what must be reached."""
+
+    infra_validation: InfraValidation = InfraValidation()
+    """How a blessed model is tried in a model server before it is pushed."""
 
     push: Push = Push()
     """Where a blessed model goes."""
