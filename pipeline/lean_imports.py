@@ -13,6 +13,9 @@ a stand-in that does the same for the launcher and loads the real thing when it 
 - `tfx.utils.telemetry_utils` imports Google's HTTP client for one class that the launcher
   never uses.
 
+Two more are left for their first use, which no pipeline makes: Keras loads scikit-learn for its
+wrappers, and BigQuery's client (which Beam loads) loads IPython for a progress bar.
+
 Source: those files in the tfx 1.21.0 wheel. A test holds the stand-ins against the real
 modules' names, so that a new TFX which adds to them is noticed.
 """
@@ -45,6 +48,9 @@ _OPERATORS = {
 _ON_DEMAND: dict[str, dict[str, str]] = {
     _COMPONENTS: {},
     _SPAN_PATTERNS: {"SPAN_PROPERTY_NAME": "span"},
+    "keras.wrappers": {},
+    "keras._tf_keras.keras.wrappers": {},
+    "tqdm.notebook": {},
 }
 """Modules whose names appear when someone asks for one, and the names that are there at once."""
 
