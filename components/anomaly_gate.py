@@ -170,7 +170,7 @@ def _judge(
     if before is not None:
         earlier = read_splits(before)
         drift = {
-            split: measure_drift(earlier[split], statistics[split], policy.drift)
+            split: measure_drift(earlier[split], statistics[split], schema, policy.drift)
             for split in statistics
             if split in earlier
         }

@@ -71,28 +71,36 @@ def find_all(
             is_counted = fault.kind in _COUNTED_HERE and fault.column in facts.columns
             if facts.rows and not is_counted and fault.column not in empty:
                 faults += [fault] if (fault.kind, fault.column) not in known else []
-        faults += _drift_faults((drift or {}).get(split, []), policy.drift, masked)
+        faults += _drift_faults((drift or {}).get(split, []), schema, policy.drift, masked)
         found += [_judged(fault, split, policy) for fault in faults]
     order = ["error", "warning", "ignore"]
     return sorted(found, key=lambda each: (order.index(each.severity), each.split, each.column))
 
 
-def measure_drift(before: SplitStatistics, after: SplitStatistics, gate: DriftGate) -> list[Drift]:
-    """Measures every column that both have and that the gate looks at, the furthest first."""
+def measure_drift(
+    before: SplitStatistics, after: SplitStatistics, schema: schema_pb2.Schema, gate: DriftGate
+) -> list[Drift]:
+    """Measures every column that both have and that is looked at, the furthest first."""
+    features = {str(feature.name): feature for feature in schema.feature}
     measured = []
     for name, column in after.columns.items():
-        if name in before.columns and threshold(gate, name, column) is not None:
-            drift = measure(before.columns[name], column)
-            if drift is not None:
-                measured.append(drift)
+        drift = measure(before.columns[name], column) if name in before.columns else None
+        if drift is not None and _threshold(drift, features.get(name), gate) is not None:
+            measured.append(drift)
     return sorted(measured, key=lambda each: -each.distance)
 
 
-def threshold(gate: DriftGate, name: str, column: ColumnStatistics | None) -> float | None:
-    """How far a column may be from the span before; None if it is not looked at."""
-    if name in gate.columns:
-        return gate.columns[name]
-    return gate.numeric if column is not None and column.is_numeric else gate.categorical
+def _threshold(drift: Drift, feature: schema_pb2.Feature | None, gate: DriftGate) -> float | None:
+    """How far is allowed: by the configuration, the schema, or the default; None looks away."""
+    if drift.column in gate.columns:
+        return gate.columns[drift.column]
+    is_numeric = drift.measure == "jensen_shannon"
+    usual = gate.numeric if is_numeric else gate.categorical
+    if feature is None or not feature.HasField("drift_comparator"):
+        return usual
+    field = "jensen_shannon_divergence" if is_numeric else "infinity_norm"
+    comparator = feature.drift_comparator
+    return float(getattr(comparator, field).threshold) if comparator.HasField(field) else usual
 
 
 def allowed_missing(feature: schema_pb2.Feature) -> float:
@@ -282,20 +290,19 @@ def _tfdv_text(
 
 
 def _drift_faults(
-    measured: list[Drift], gate: DriftGate, masked: frozenset[str]
+    measured: list[Drift], schema: schema_pb2.Schema, gate: DriftGate, masked: frozenset[str]
 ) -> Iterator[_Fault]:
     names = {"l_infinity": "L-infinity", "jensen_shannon": "Jensen-Shannon"}
+    features = {str(feature.name): feature for feature in schema.feature}
     for drift in measured:
-        # The measure tells which of the two thresholds is meant.
-        usual = gate.numeric if drift.measure == "jensen_shannon" else gate.categorical
-        allowed = gate.columns.get(drift.column, usual)
+        allowed = _threshold(drift, features.get(drift.column), gate)
         if allowed is not None and drift.exceeds(allowed):
             change = "" if drift.column in masked else f": {drift.change}"
             yield _Fault(
                 AnomalyKind.DRIFT,
                 drift.column,
                 f"'{drift.column}' drifted from the span before by {drift.distance:.3g} "
-                f"({names[drift.measure]}, allowed {allowed:g}){change}",
+                f"({names[drift.measure]}, allowed {allowed:.3g}){change}",
             )
 
 

@@ -122,11 +122,12 @@ class DriftGate(_Section):
     categorical: Fraction | None = 0.1
     """Largest change of any value's share of the rows (L-infinity); null looks at none."""
 
-    numeric: Fraction | None = 0.05
+    numeric: Fraction | None = 0.03
     """Jensen-Shannon divergence in bits between the distributions; null looks at none."""
 
     columns: dict[str, Fraction | None] = {}
-    """By column, where it is not that; null leaves the column out."""
+    """By column, where it is neither that nor what the schema's drift comparator says; null leaves
+    the column out."""
 
     severity: Severity = Severity.WARNING
     """What drift does to the run."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.span_paths import has_span
 from pipeline import __version__, beam_engine, preflight, source_digest
 from pipeline.config import Project
 from pipeline.config.sections import Threshold
@@ -119,7 +120,6 @@ def _components(project: Project, locations: Locations) -> list[Any]:
     from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
     from tfx.components.statistics_gen.component import StatisticsGen
     from tfx.components.trainer.component import Trainer
-    from tfx.components.transform.component import Transform
     from tfx.dsl.components.common.resolver import Resolver
     from tfx.proto import trainer_pb2
     from tfx.types import Channel, standard_artifacts
@@ -128,6 +128,7 @@ def _components(project: Project, locations: Locations) -> list[Any]:
     from components.baseline import BaselineStrategy
     from components.evaluator import Evaluator
     from components.pusher import Pusher
+    from components.transform import Transform
 
     config = project.config
     examples = _example_gen(project).with_id("examples")
@@ -140,20 +141,25 @@ def _components(project: Project, locations: Locations) -> list[Any]:
     anomalies = ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     ).with_id("anomalies")
+    previous = _previous_span(project, statistics)
     gate = AnomalyGate(
         statistics=statistics.outputs["statistics"],
         anomalies=anomalies.outputs["anomalies"],
         schema=schema.outputs["schema"],
         examples=examples.outputs["examples"],
+        previous_statistics=previous.outputs["statistics"] if previous else None,
         policy=gate_policy(project),
         source=_source(examples),
     ).with_id("gate")
+    window = _window(project, examples)
+    learnt_from = window.outputs["examples"] if window else examples.outputs["examples"]
     transform = Transform(
-        examples=examples.outputs["examples"],
+        examples=learnt_from,
         schema=schema.outputs["schema"],
         preprocessing_fn=config.preprocessing_fn or "trainer.preprocessing.preprocessing_fn",
         materialize=config.transform.materialize,
         disable_statistics=True,
+        disable_analyzer_cache=True,
         custom_config=_custom_config(
             _without_model(config.problem),
             [config.preprocessing_fn] if config.preprocessing_fn else [],
@@ -162,7 +168,7 @@ def _components(project: Project, locations: Locations) -> list[Any]:
     transform.add_upstream_node(gate)
     rows = transform.outputs["transformed_examples"] if config.transform.materialize else None
     trainer = Trainer(
-        examples=rows or examples.outputs["examples"],
+        examples=rows or learnt_from,
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
         run_fn=config.run_fn or "trainer.training.run_fn",
@@ -206,7 +212,9 @@ def _components(project: Project, locations: Locations) -> list[Any]:
         statistics,
         schema,
         anomalies,
+        *([previous] if previous else []),
         gate,
+        *([window] if window else []),
         transform,
         trainer,
         baseline,
@@ -236,6 +244,7 @@ def _custom_config(problem: Problem | None, code: list[str]) -> dict[str, Any]:
     """
     return {
         "problem": problem.model_dump_json() if problem else json.dumps(None),
+        "columns": list(problem.training_columns) if problem else [],
         # Filled in where the step runs, from the code that runs there.
         "code": source_digest.mark(code),
     }
@@ -359,6 +368,42 @@ def _metric_threshold(metric: Metric, threshold: Threshold) -> Any:
     return worded
 
 
+def _previous_span(project: Project, statistics: Any) -> Any:
+    """Looks for the statistics of the span before; None where the data have no spans."""
+    from tfx.dsl.components.common.resolver import Resolver
+    from tfx.types import Channel
+    from tfx.types.standard_artifacts import ExampleStatistics
+
+    from components.spans import PreviousSpanStrategy
+
+    if not has_span(project.config.data.path):
+        return None
+    return Resolver(
+        strategy_class=PreviousSpanStrategy,
+        current=statistics.outputs["statistics"],
+        statistics=Channel(type=ExampleStatistics),
+    ).with_id("previous_span")
+
+
+def _window(project: Project, examples: Any) -> Any:
+    """Looks for the examples of the last spans; None where one span is all that is wanted."""
+    from tfx.dsl.components.common.resolver import Resolver
+    from tfx.types import Channel
+    from tfx.types.standard_artifacts import Examples
+
+    from components.spans import WindowStrategy
+
+    spans = project.config.data.window
+    if spans == 1:
+        return None
+    return Resolver(
+        strategy_class=WindowStrategy,
+        config={"spans": spans},
+        current=examples.outputs["examples"],
+        examples=Channel(type=Examples),
+    ).with_id("window")
+
+
 def _infra_validator(project: Project, trainer: Any, evaluator: Any, examples: Any) -> Any:
     """Tries what the evaluator blessed in a model server; None if that is switched off."""
     from components.infra_validator.component import InfraValidator
@@ -392,6 +437,6 @@ def _example_gen(project: Project) -> Any:
         columns=data.columns,
         exclude=data.exclude,
         column_types=data.types,
-        span=_parameter(SPAN, int, LATEST_SPAN),
+        span=_parameter(SPAN, int, LATEST_SPAN if data.span is None else data.span),
         compress=data.compress,
     )

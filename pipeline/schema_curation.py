@@ -56,7 +56,7 @@ class SchemaTerms:
 
     absent_at_serving: Collection[str] = ()
     categorical_drift: float | None = 0.1
-    numeric_drift: float | None = 0.05
+    numeric_drift: float | None = 0.03
     has_spans: bool = False
     with_ranges: bool = False
 

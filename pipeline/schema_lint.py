@@ -85,7 +85,7 @@ def _comparators(feature: schema_pb2.Feature) -> Iterator[tuple[str, str]]:
         if linf and feature.type in _NUMERIC:
             yield (
                 f"{which}: infinity_norm never fires on numbers; TFDV measures 0",
-                "write jensen_shannon_divergence { threshold: 0.05 }",
+                "write jensen_shannon_divergence { threshold: 0.03 }",
             )
         if not linf and not js and not comparator.HasField("normalized_abs_difference"):
             yield f"{which} has no measure", "add a threshold, or remove it"

@@ -118,8 +118,10 @@ def _previous_span(outcome: NodeOutcome) -> str:
 
 
 def _window(outcome: NodeOutcome) -> str:
-    spans = [each.properties.get("span", 0) for each in outcome.outputs.get("examples", [])]
-    return f"span{'s' if len(spans) > 1 else ''} {', '.join(map(str, sorted(spans)))}"
+    # Resolvers record this run's own examples under one of two keys.
+    every = (each for artifacts in outcome.outputs.values() for each in artifacts)
+    spans = sorted({each.properties.get("span", 0) for each in every})
+    return f"span{'s' if len(spans) > 1 else ''} {', '.join(map(str, spans))}"
 
 
 def _transform(outcome: NodeOutcome) -> str:

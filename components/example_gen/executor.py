@@ -51,6 +51,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             folder.finish(split, reports, ".gz" if plan.compress else "")
         folder.remove()
         _describe(examples, plan, rows, dropped)
+        # The driver's custom property is what TFX's resolvers read; the property is what
+        # StatisticsGen hands on to the statistics.
+        examples.span = int(exec_properties.get("span") or 0)
         shown = ", ".join(f"{split} {rows[split]:,}" for split in plan.splits.names)
         _log.info("Examples: %s rows; left out: %s", shown, dict(dropped) or "none")
 

@@ -116,6 +116,12 @@ class Data(Section):
     exclude: tuple[ColumnName, ...] = ()
     """Columns to leave out, for example those that only become known after the label."""
 
+    span: Annotated[int, Field(ge=0)] | None = None
+    """Which span to read; the latest by default."""
+
+    window: PositiveInt = 1
+    """How many spans to train on, this run's and those ingested before it. Unit: spans."""
+
     splits: Split = RowSplit()
     """How rows are divided into train, eval and further splits."""
 
@@ -143,6 +149,18 @@ class Data(Section):
                 fix=f"add '{missing[0]}'",
                 key="splits",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _spans_for_a_window(self) -> Self:
+        for name, value in (("window", self.window > 1), ("span", self.span is not None)):
+            if value and not any(mark in self.path for mark in ("{SPAN", "{YYYY}")):
+                raise refuse(
+                    f"{name} is set, but data.path {self.path} has no spans",
+                    expected="{SPAN}, or {YYYY}, {MM} and {DD}, in data.path",
+                    fix=f"mark the part of the path that changes, or drop {name}",
+                    key=name,
+                )
         return self
 
 

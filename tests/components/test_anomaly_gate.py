@@ -16,7 +16,7 @@ from tfx.types import standard_artifacts
 from components.anomaly_gate import DataVerdict, Executor, read_verdict
 from components.anomaly_kinds import AnomalyKind, Severity, kind_of
 from components.column_statistics import SplitStatistics, read_statistics
-from components.gate_findings import find_all
+from components.gate_findings import find_all, measure_drift
 from components.gate_policy import DataGate, GatePolicy
 from components.gate_verdict import Finding, Verdict
 
@@ -47,7 +47,9 @@ def number(
     feature.num_stats.median = (low + high) / 2
     for kind_of_histogram in (0, 1):
         histogram = feature.num_stats.histograms.add(type=kind_of_histogram)
-        histogram.buckets.add(low_value=low, high_value=high, sample_count=present)
+        for part in range(10):
+            start, end = (low + (high - low) * (part + more) / 10 for more in (0, 1))
+            histogram.buckets.add(low_value=start, high_value=end, sample_count=present / 10)
     return feature
 
 
@@ -316,3 +318,25 @@ def test_gate_that_is_off_looks_at_nothing(artifacts: dict[str, Any]) -> None:
         {}, {"verdict": output}, {"policy": policy.model_dump_json(), "source": "null", "path": ""}
     )
     assert read_verdict(output[0].uri) == Verdict(mode="off")
+
+
+def test_drift_is_held_against_configuration_then_schema_then_default() -> None:
+    schema = text_format.Parse(
+        SCHEMA.replace(
+            'name: "company" type',
+            'name: "company" drift_comparator { infinity_norm { threshold: 0.5 } } type',
+        ),
+        schema_pb2.Schema(),
+    )
+    before = statistics(*sound())
+    after = statistics(number("trip_miles", ROWS, 5, 15), text("company", {"Blue": 1000}))
+
+    def drifted(columns: dict[str, Any]) -> list[str]:
+        policy = GatePolicy.model_validate({"drift": {"columns": columns}})
+        drift = {"eval": measure_drift(before, after, schema, policy.drift)}
+        findings = find_all({"eval": after}, {}, schema, policy, drift)
+        return [each.column for each in findings if each.kind is AnomalyKind.DRIFT]
+
+    assert drifted({}) == ["trip_miles"]
+    assert drifted({"company": 0.3}) == ["company", "trip_miles"]
+    assert drifted({"trip_miles": None}) == []

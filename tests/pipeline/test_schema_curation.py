@@ -43,7 +43,7 @@ def test_inferred_schema_says_what_the_data_and_the_terms_say() -> None:
     assert not company.value_count.min
     assert (fare.float_domain.min, fare.float_domain.max) == (0, 90)
     assert fare.value_count.min == 1
-    assert fare.skew_comparator.jensen_shannon_divergence.threshold == pytest.approx(0.05)
+    assert fare.skew_comparator.jensen_shannon_divergence.threshold == pytest.approx(0.03)
     assert list(tips.not_in_environment) == ["SERVING"]
     assert not tips.HasField("skew_comparator")
 
