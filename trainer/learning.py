@@ -137,6 +137,9 @@ class Learner:
             validation_rows: what early stopping and the curves are measured on.
             schedule: how long to train.
             log_dir: for TensorBoard's event files.
+
+        Raises:
+            DataError: If the loss is no longer a number, or no evaluation row has a label.
         """
         writers = {
             name: tf.summary.create_file_writer(f"{log_dir}/{name}")
@@ -152,6 +155,12 @@ class Learner:
             train_loss = self._train_until(iterator, step, until, schedule.steps)
             training_s += time.monotonic() - section_began
             step = until
+            if not math.isfinite(train_loss):
+                raise DataError(
+                    f"the training loss is {train_loss} before step {step}",
+                    expected="a number: the steps were so large that the weights ran away",
+                    fix="lower model.learning_rate",
+                )
             metrics = self.evaluate(validation_rows)
             validation = Validation(
                 step=step,
@@ -254,9 +263,9 @@ class _Watch:
         if self._settings is None:
             return
         value = self._sign * validation.metrics[self._settings.metric]
-        # An undefined metric is no improvement.
-        if value > self._best + self._settings.min_delta or self._best == -math.inf:
-            self._best = value if not math.isnan(value) else -math.inf
+        # Nothing compares with NaN: an undefined metric is no improvement.
+        if value > self._best + self._settings.min_delta:
+            self._best = value
             self._best_step = validation.step
             self._looks_since_best = 0
             if self._settings.restore_best:

@@ -88,8 +88,8 @@ class Training(Section):
     """Of the weights and of the rows' order: same data and seed, same model on a CPU."""
 
     cache_limit_gib: NonNegativeFloat = 2.0
-    """Transformed rows are kept in memory up to this size and re-read for every epoch beyond
-    it. Unit: GiB."""
+    """Transformed rows are kept in memory up to this size (while they are gathered, twice as
+    much is in use) and re-read for every epoch beyond it. Unit: GiB."""
 
     shuffle_buffer: PositiveInt = 100_000
     """Rows shuffled among each other when the data is beyond `cache_limit_gib`; rows in memory

@@ -166,7 +166,7 @@ def choose_head(problem: Problem, graph: TransformGraph, summary: LabelSummary) 
     """Turns the task and what is known of the label into the model's end.
 
     Raises:
-        DataError: If a multiclass label has fewer than two classes.
+        DataError: If there is but one class.
     """
     if problem.task is Task.REGRESSION:
         return Head(problem.task, offset=summary.mean, scale=summary.deviation)
@@ -176,10 +176,12 @@ def choose_head(problem: Problem, graph: TransformGraph, summary: LabelSummary) 
             expected="at least two classes",
             fix="correct the label or the data",
         )
-    if min(summary.class_rows) <= 0 and problem.task is Task.BINARY:
-        _log.warning(
-            "all training rows are %s: the model will learn nothing else",
-            "positive" if summary.mean > 0 else "negative",
+    if problem.task is Task.BINARY and min(summary.class_rows) <= 0:
+        raise DataError(
+            f"all training rows with a label in {problem.label.name!r} are "
+            f"{'positive' if summary.mean > 0 else 'negative'}",
+            expected="both 0/1 or true/false, or two values of which label.positive names one",
+            fix="correct the label, label.positive or the data",
         )
     return Head(problem.task, classes=graph.classes if problem.task is Task.MULTICLASS else ())
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -66,12 +66,12 @@ def to_example(row: Row) -> bytes:
     return bytes(example.SerializeToString())
 
 
-def infer_schema(rows: Sequence[Row]) -> Any:
+def infer_schema(rows: Sequence[Row], *, ragged: bool) -> Any:
     """Does what TFDV does: a column without gaps is required, any other is optional."""
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     types = {str: schema_pb2.BYTES, float: schema_pb2.FLOAT, int: schema_pb2.INT}
-    schema = schema_pb2.Schema()
+    schema = schema_pb2.Schema(represent_variable_length_as_ragged=ragged)
     for name in dict.fromkeys(name for row in rows for name in row):
         cells = [row.get(name) for row in rows]
         flat = [v for cell in cells for v in (cell if isinstance(cell, list) else [cell])]
@@ -107,14 +107,28 @@ def analyse(problem: Problem, examples: Path, schema: Any, directory: Path) -> N
         graph | tft_beam.WriteTransformFn(str(directory / "transform_graph"))
 
 
-Prepare = Callable[[Problem, Sequence[Row], Sequence[Row]], Prepared]
+class Prepare(Protocol):
+    def __call__(
+        self,
+        problem: Problem,
+        train: Sequence[Row],
+        evaluation: Sequence[Row],
+        *,
+        ragged: bool = False,
+    ) -> Prepared: ...
 
 
 @pytest.fixture(scope="session")
 def prepare(tmp_path_factory: pytest.TempPathFactory) -> Prepare:
     """Writes training and evaluation rows, and runs the analysis over the former."""
 
-    def run(problem: Problem, train: Sequence[Row], evaluation: Sequence[Row]) -> Prepared:
+    def run(
+        problem: Problem,
+        train: Sequence[Row],
+        evaluation: Sequence[Row],
+        *,
+        ragged: bool = False,
+    ) -> Prepared:
         import tensorflow as tf
 
         directory = tmp_path_factory.mktemp("prepared")
@@ -124,9 +138,8 @@ def prepare(tmp_path_factory: pytest.TempPathFactory) -> Prepare:
             with tf.io.TFRecordWriter(str(path), "GZIP") as writer:
                 for row in rows:
                     writer.write(to_example(row))
-        analyse(
-            problem, directory / "Split-train" / "*", infer_schema([*train, *evaluation]), directory
-        )
+        schema = infer_schema([*train, *evaluation], ragged=ragged)
+        analyse(problem, directory / "Split-train" / "*", schema, directory)
         return Prepared(problem, directory)
 
     return run

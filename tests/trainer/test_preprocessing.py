@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.errors import DataError
-from trainer.preprocessing import preprocessing_fn
+from trainer.preprocessing import preprocessing_fn, transform_columns
 from trainer.problem import Problem
 from trainer.transform_graph import TransformGraph
 
@@ -245,3 +245,53 @@ def test_a_column_that_the_data_lacks_is_named() -> None:
             | {"Antwort ☂": tf.zeros([1, 1]), "weight": tf.zeros([1, 1])},
             {"problem": PROBLEM.model_dump_json()},
         )
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("column", "positive", "expected"),
+    [
+        ([1, 0, 2], None, [1, 0, NAN]),
+        ([1, 2, 3], 2, [0, 1, 0]),
+        (["true", "No", "?", ""], None, [1, 0, NAN, NAN]),
+        (["true", "No", "?", ""], False, [0, 1, NAN, NAN]),
+        (["big", "small", ""], "big", [1, 0, NAN]),
+        (["1.0", "2", "x"], 1, [1, 0, NAN]),
+        ([1.0, 2.0, NAN], "2", [0, 1, NAN]),
+    ],
+)
+def test_binary_labels_are_read_by_what_means_yes(
+    column: list[Any], positive: Any, expected: list[float]
+) -> None:
+    found = transform_columns(problem_of(positive), {"y": tf.constant(column), "x": ZONE})
+    np.testing.assert_array_equal(found["label_y"][:, 0], expected)
+
+
+def test_a_positive_that_cannot_be_in_the_data_is_named() -> None:
+    with pytest.raises(DataError, match="'y' holds numbers, but positive is 'yes'"):
+        transform_columns(problem_of("yes"), {"y": tf.constant([1]), "x": ZONE})
+
+
+@pytest.mark.parametrize(
+    ("missing", "found"),
+    [("own_token", 0), ("unseen", 6), ({"value": 3}, 4), ({"value": -3}, 6)],
+)
+def test_missing_whole_numbers_follow_their_policy(missing: Any, found: int) -> None:
+    ids = transform_columns(problem_of(None, missing), {"y": tf.constant([1.0]), "x": ZONE})
+    assert ids["x_integer"].numpy().tolist() == [[found], [6], [5], [1]]
+
+
+ZONE = tf.constant([NAN, -1.0, 4.0, 0.0])
+
+
+def problem_of(positive: Any, missing: Any = "own_token") -> Problem:
+    """Makes a problem which no analysis is needed for."""
+    return Problem.model_validate(
+        {
+            "features": [{"kind": "integer", "name": "x", "max_value": 4, "missing": missing}],
+            "label": {"column": "y", "positive": positive},
+            "task": "binary",
+        }
+    )

@@ -49,7 +49,7 @@ ROWS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def prepared(prepare: Any) -> Any:
-    return prepare(PROBLEM, ROWS[:80], ROWS[80:])
+    return prepare(PROBLEM, ROWS[:80], ROWS[80:], ragged=True)
 
 
 @pytest.fixture(scope="module")

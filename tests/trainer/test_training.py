@@ -252,6 +252,12 @@ def test_labels_that_cannot_be_read_stop_the_training(
     with pytest.raises(DataError, match="none of the 1 training rows has a label in 'big_tip'"):
         run_fn(taxi.fn_args("unlabelled", train_files=[str(path)]))
 
+    example.features.feature["big_tip"].int64_list.value[:] = [1]
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(example.SerializeToString())
+    with pytest.raises(DataError, match="with a label in 'big_tip' are positive"):
+        run_fn(taxi.fn_args("one_class", train_files=[str(path)]))
+
 
 def test_a_required_column_may_not_be_absent_but_the_label_may(
     taxi: Any, eval_examples: list[bytes]
