@@ -13,8 +13,8 @@ a stand-in that does the same for the launcher and loads the real thing when it 
 - `tfx.utils.telemetry_utils` imports Google's HTTP client for one class that the launcher
   never uses.
 
-Two more are left for their first use, which no pipeline makes: Keras loads scikit-learn for its
-wrappers, and BigQuery's client (which Beam loads) loads IPython for a progress bar.
+Others are left for their first use, which no pipeline makes: Keras loads scikit-learn for its
+wrappers, BigQuery's client (which Beam loads) IPython for a progress bar, TFMA nltk for texts.
 
 Source: those files in the tfx 1.21.0 wheel. A test holds the stand-ins against the real
 modules' names, so that a new TFX which adds to them is noticed.
@@ -51,6 +51,9 @@ _ON_DEMAND: dict[str, dict[str, str]] = {
     "keras.wrappers": {},
     "keras._tf_keras.keras.wrappers": {},
     "tqdm.notebook": {},
+    "nltk": {},
+    "rouge_score.rouge_scorer": {},
+    "rouge_score.tokenizers": {},
 }
 """Modules whose names appear when someone asks for one, and the names that are there at once."""
 
