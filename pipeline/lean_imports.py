@@ -14,7 +14,7 @@ a stand-in that does the same for the launcher and loads the real thing when it 
   never uses.
 
 Others are left for their first use, which no pipeline makes: Keras loads scikit-learn for its
-wrappers, BigQuery's client (which Beam loads) IPython for a progress bar, TFMA nltk for texts.
+wrappers, BigQuery's client (which Beam loads) IPython for a progress bar.
 
 Source: those files in the tfx 1.21.0 wheel. A test holds the stand-ins against the real
 modules' names, so that a new TFX which adds to them is noticed.
@@ -51,9 +51,6 @@ _ON_DEMAND: dict[str, dict[str, str]] = {
     "keras.wrappers": {},
     "keras._tf_keras.keras.wrappers": {},
     "tqdm.notebook": {},
-    "nltk": {},
-    "rouge_score.rouge_scorer": {},
-    "rouge_score.tokenizers": {},
 }
 """Modules whose names appear when someone asks for one, and the names that are there at once."""
 
