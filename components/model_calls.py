@@ -64,15 +64,19 @@ class RecordedRequest:
 
     Args:
         log: the serialized PredictionLog.
+        version: the version to ask; without, the one that the server prefers.
     """
 
-    def __init__(self, log: bytes) -> None:
+    def __init__(self, log: bytes, version: int | None = None) -> None:
         parsed = message_class(
             f"{_APIS}/prediction_log.proto", "tensorflow.serving.PredictionLog"
         ).FromString(log)
         kind = parsed.WhichOneof("log_type")
         self.kind: str = kind.removesuffix("_log")
         self.message: Any = getattr(parsed, kind).request
+        self.version = version
+        if version is not None:
+            self.message.model_spec.version.value = version
 
     @property
     def signature(self) -> str:
@@ -144,7 +148,7 @@ class ModelCalls:
         columns = {name: values.tolist() for name, values in request.inputs.items()}
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         try:
-            answer = self._rest.predict(rows, signature=request.signature)
+            answer = self._rest.predict(rows, signature=request.signature, version=request.version)
         except ServingError as error:
             raise CallFailedError(error.code, f"over REST: {error.what}") from error
         except UserError as error:

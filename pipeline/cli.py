@@ -45,6 +45,14 @@ def run(
         typer.Option("--output", "-o", help="Folder for all that is made. [outputs/<name>]"),
     ] = None,
     param: Params = [],  # noqa: B006  (Typer needs a plain default)
+    serve_check: Annotated[
+        bool | None,
+        typer.Option(
+            help="Serve the pushed version at the end and ask it about real rows. "
+            "[if this run pushed it]",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Run a pipeline on this machine, step by step, up to the pushed model."""
@@ -57,7 +65,8 @@ def run(
     preflight.check(project)
     console = Console(highlight=False, quiet=json, width=None if sys.stdout.isatty() else 120)
     console.print(f"[bold]{project.config.name}[/]  {config}", style="none")
-    result = local_run.run(project, output or Path("outputs") / project.config.name, console)
+    folder = output or Path("outputs") / project.config.name
+    result = local_run.run(project, folder, console, serve_check=serve_check)
     if json:
         print(run_summary.as_json(result))
     else:

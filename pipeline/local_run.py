@@ -33,6 +33,7 @@ from serving.errors import GateStop, UserError
 if TYPE_CHECKING:
     from pipeline.config import Project
     from pipeline.launch import NodeOutcome
+    from pipeline.serve_check import ServeCheck
 
 __all__ = ["RunResult", "StepResult", "run"]
 
@@ -53,9 +54,13 @@ class RunResult:
 
     Attributes:
         run_id: names the run in the metadata and its folder.
-        outcome: `pushed`, `not_blessed`, `stopped` by a gate, or `failed`.
+        outcome: `pushed`, `not_blessed` by the evaluation, `not_pushed` for another reason,
+            `stopped` by a gate, or `failed`.
         steps: in the order of the graph.
         evaluation: the evaluator's summary.
+        infra: the infra validator's summary.
+        reason: why nothing was pushed.
+        serve_check: what the pushed version answered, if it was asked.
         pushed: version and folder of the served model.
         metrics: names of the metrics, in the order they are shown.
         failure: the step that ended the run early, and the three clauses that say why.
@@ -69,6 +74,9 @@ class RunResult:
     outcome: str = "not_blessed"
     steps: list[StepResult] = field(default_factory=list)
     evaluation: dict[str, Any] | None = None
+    infra: dict[str, Any] | None = None
+    reason: str = ""
+    serve_check: ServeCheck | None = None
     pushed: dict[str, Any] | None = None
     failure: dict[str, Any] | None = None
     record: dict[str, Any] = field(default_factory=dict)
@@ -80,13 +88,17 @@ class RunResult:
         return 0 if self.outcome == "pushed" else 3
 
 
-def run(project: Project, output: Path, console: Console) -> RunResult:
+def run(
+    project: Project, output: Path, console: Console, *, serve_check: bool | None = None
+) -> RunResult:
     """Runs the pipeline, showing each step on `console`.
 
     Args:
         project: the pipeline.
         output: folder for everything that the run makes.
         console: where steps are shown; the run sends the libraries' own output to a log.
+        serve_check: whether the pushed version is served and asked at the end; by default if
+            this run pushed it.
 
     Raises:
         UserError: the input can't be used, the output can't be written, or a step failed.
@@ -115,7 +127,7 @@ def run(project: Project, output: Path, console: Console) -> RunResult:
             if console.quiet:
                 board_console.quiet = True
             try:
-                _run_nodes(project, folder, result, board_console, log)
+                _run_nodes(project, folder, result, board_console, serve_check)
             finally:
                 text = json.dumps(asdict(result), indent=1, default=str)
                 (run_folder / "summary.json").write_text(text + "\n")
@@ -137,11 +149,16 @@ def _write_report(run_folder: Path, result: RunResult, console: Console) -> None
 
 
 def _run_nodes(
-    project: Project, folder: Path, result: RunResult, console: Console, log: Path
+    project: Project,
+    folder: Path,
+    result: RunResult,
+    console: Console,
+    serve_check: bool | None,
 ) -> None:
+    log = Path(result.places["log"])
+    outcomes: dict[str, NodeOutcome] = {}
     sys.path.insert(0, str(project.folder))
-    steps = ["prepare"]
-    with StepBoard(console, [*STEPS, *steps]) as board:
+    with StepBoard(console, ["prepare", *STEPS, _SERVE_CHECK]) as board:
         board.start("prepare", "loading TFX")
         try:
             ir, connection = _prepare(project, folder, result.run_id)
@@ -182,9 +199,34 @@ def _run_nodes(
                     expected="the outputs of the steps before it",
                     fix=f"read {log}; if artifacts were deleted, remove the output folder",
                 )
+            outcomes[node] = outcome
             _note(result, outcome)
+        is_new = outcomes["pusher"].state == "done"
+        if result.pushed is not None and (is_new if serve_check is None else serve_check):
+            _check_serving(project, result, outcomes["examples"], board)
 
 
+def _check_serving(
+    project: Project, result: RunResult, examples: NodeOutcome, board: StepBoard
+) -> None:
+    """Asks the pushed version about real rows; what goes wrong is told and changes nothing."""
+    from pipeline import serve_check
+
+    data = examples.output("examples")
+    assert data is not None
+    assert result.pushed is not None
+    board.start(_SERVE_CHECK, "starting the model server")
+    result.serve_check = serve_check.check(
+        Path(result.pushed["folder"]),
+        project.config.name,
+        [f"{data.uri}/Split-eval"],
+        project.config.problem.raw_columns if project.config.problem else (),
+        project.config.label.name,
+    )
+    board.finish("skipped" if result.serve_check.trouble else "done", result.serve_check.sentence)
+
+
+_SERVE_CHECK = "serve check"
 STEPS = (
     "examples",
     "statistics",
@@ -195,6 +237,7 @@ STEPS = (
     "trainer",
     "baseline",
     "evaluator",
+    "infra_validator",
     "pusher",
 )
 
@@ -209,11 +252,14 @@ def _prepare(project: Project, folder: Path, run_id: str) -> tuple[Any, Any]:
     ir = graph.cached_ir(project, locations, folder / ".graphs")
     from ml_metadata import MetadataStore
 
-    from pipeline import launch, metadata
+    from pipeline import infra_retry, launch, metadata
 
     connection = metadata.sqlite_connection(folder / "metadata.sqlite")
-    metadata.abandon_unfinished(MetadataStore(connection), folder / "artifacts")
-    return launch.bind(ir, run_id), connection
+    store = MetadataStore(connection)
+    metadata.abandon_unfinished(store, folder / "artifacts")
+    bound = launch.bind(ir, run_id)
+    infra_retry.try_again_if_measured(bound, store)
+    return bound, connection
 
 
 def push_folder(project: Project, output: Path) -> str:
@@ -230,6 +276,8 @@ def _note(result: RunResult, outcome: NodeOutcome) -> None:
 
     if outcome.node == "evaluator":
         result.evaluation = step_facts.evaluation_summary(outcome)
+    if outcome.node == "infra_validator":
+        result.infra = step_facts.infra_summary(outcome)
     if outcome.node == "pusher":
         pushed = outcome.output("pushed_model")
         if pushed is not None and pushed.properties.get("pushed"):
@@ -238,6 +286,10 @@ def _note(result: RunResult, outcome: NodeOutcome) -> None:
                 "version": str(pushed.properties.get("pushed_version", "")),
                 "folder": str(pushed.properties.get("pushed_destination", "")),
             }
+        elif pushed is not None:
+            is_blessed = result.evaluation is not None and result.evaluation["blessed"]
+            result.outcome = "not_pushed" if is_blessed else "not_blessed"
+            result.reason = str(pushed.properties.get("reason", ""))
 
 
 def _run_id() -> str:

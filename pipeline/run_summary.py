@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.local_run import RunResult
+
+if TYPE_CHECKING:
+    from pipeline.serve_check import ServeCheck
 
 __all__ = ["as_json", "show"]
 
 _SLICES_SHOWN = 8
+_COLUMNS_SHOWN = 4
 
 
 def as_json(result: RunResult) -> str:
@@ -32,7 +37,10 @@ def show(result: RunResult, console: Console) -> None:
         console.print(f"[green]pushed[/] version {result.pushed['version']}")
         console.print(f"  to {result.pushed['folder']}", soft_wrap=True)
     else:
-        console.print("[yellow]not pushed[/]: the model is not blessed")
+        reason = "the model is not blessed" if result.outcome == "not_blessed" else result.reason
+        console.print(Text.assemble(("not pushed", "yellow"), f": {reason}"), soft_wrap=True)
+    if result.serve_check is not None:
+        _show_serve_check(result.serve_check, console)
     total = sum(step.seconds for step in result.steps)
     cached = sum(step.state == "cached" for step in result.steps)
     console.print(
@@ -79,6 +87,37 @@ def _metrics_table(evaluation: dict[str, Any], names: list[str]) -> Table:
 def slice_name(columns: dict[str, Any]) -> str:
     """Names a slice: `trip_start_hour=3`, or `all rows`."""
     return ", ".join(f"{column}={value}" for column, value in columns.items()) or "all rows"
+
+
+def _show_serve_check(check: ServeCheck, console: Console) -> None:
+    """Prints some cells of each row that was sent, and what the pushed version makes of it."""
+    console.print()
+    if check.trouble:
+        line = f"{check.sentence} (kubetfx run --serve-check asks again)"
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
+        return
+    columns = list(dict.fromkeys(name for one in check.asked for name in one.row))[:_COLUMNS_SHOWN]
+    outputs = list(check.asked[0].prediction)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(Text(name), overflow="ellipsis", max_width=24, style="dim")
+    for name in outputs:
+        table.add_column(Text(f"→ {name}"), overflow="ellipsis", max_width=32)
+    for one in check.asked:
+        cells = [one.row.get(name) for name in columns]
+        said = [one.prediction.get(name) for name in outputs]
+        table.add_row(*(Text(_cell(value)) for value in (*cells, *said)))
+    console.print(table)
+    console.print(f"served as version {check.version} of {check.model}: {check.sentence}")
+
+
+def _cell(value: Any) -> str:
+    """Words a cell: `0.1235`, `Cash`, `0.1, 0.9`, or a dash for none."""
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e6 else f"{value:.10g}"
+    return "–" if value is None else str(value)
 
 
 def _number(value: float | None) -> str:

@@ -11,7 +11,7 @@ from pipeline import gate_stop
 from pipeline.launch import NodeOutcome
 from pipeline.report import payload
 
-__all__ = ["describe", "evaluation_summary"]
+__all__ = ["describe", "evaluation_summary", "infra_summary"]
 
 
 def describe(outcome: NodeOutcome) -> str:
@@ -32,6 +32,15 @@ def evaluation_summary(outcome: NodeOutcome) -> dict[str, Any] | None:
     if evaluation is None:
         return None
     summary: dict[str, Any] = payload.read_json(evaluation.uri, "summary.json")
+    return summary
+
+
+def infra_summary(outcome: NodeOutcome) -> dict[str, Any] | None:
+    """Reads the infra validator's summary: blessing, reasons, latencies, memory."""
+    blessing = outcome.output("blessing")
+    if blessing is None:
+        return None
+    summary: dict[str, Any] = payload.read_json(blessing.uri, "summary.json")
     return summary
 
 
@@ -161,6 +170,20 @@ def _evaluator(outcome: NodeOutcome) -> str:
     )
 
 
+def _infra_validator(outcome: NodeOutcome) -> str:
+    summary = infra_summary(outcome)
+    if summary is None or not summary["blessed"]:
+        return "; ".join(summary["reasons"]) if summary else ""
+    slowest = max(
+        (one for one in summary["signatures"] if one["p99_ms"] is not None),
+        key=lambda one: float(one["p99_ms"]),
+    )
+    return (
+        f"served: {slowest['p50_ms']:.2g} ms a row (p99 {slowest['p99_ms']:.2g} ms), "
+        f"loaded in {summary['load_s']:.2g} s, {summary['peak_memory_gib']:.2g} GiB"
+    )
+
+
 def _pusher(outcome: NodeOutcome) -> str:
     pushed = outcome.output("pushed_model")
     assert pushed is not None
@@ -183,5 +206,6 @@ _DESCRIBERS: dict[str, Callable[[NodeOutcome], str]] = {
     "trainer": _trainer,
     "baseline": _baseline,
     "evaluator": _evaluator,
+    "infra_validator": _infra_validator,
     "pusher": _pusher,
 }
