@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serving.errors import UserError
+from trainer.errors import DataError
 
 __all__ = ["StepFailure", "explain"]
 
@@ -37,6 +38,11 @@ def explain(error: BaseException, step: str, log: Path, user_folder: Path) -> Us
     for link in chain:
         if isinstance(link, UserError):
             return link
+        if isinstance(link, DataError):
+            # The trainer stands alone and has a tree of errors of its own.
+            told = UserError(link.what, expected=link.expected, fix=link.fix)
+            told.exit_code = link.exit_code
+            return told
     for link in chain:
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
             return _disk_full(step, link)

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import failure
 from serving.errors import GateStop, UserError
+from trainer.errors import DataError
 
 
 def raised_by(code: str, file: Path) -> BaseException:
@@ -73,6 +74,12 @@ def test_message_meant_for_the_user_passes_through_wrappers(folders: tuple[Path,
     wrapped = RuntimeError("beam failed")
     wrapped.__cause__ = stop
     assert failure.explain(wrapped, "anomalies", log, user) is stop
+
+
+def test_trainers_own_refusal_is_told_as_it_is(folders: tuple[Path, Path]) -> None:
+    user, log = folders
+    told = failure.explain(DataError("no label", expected="a", fix="b"), "trainer", log, user)
+    assert (told.what, told.expected, told.fix, told.exit_code) == ("no label", "a", "b", 2)
 
 
 def test_anything_else_names_step_and_log_with_exit_code_one(folders: tuple[Path, Path]) -> None:
