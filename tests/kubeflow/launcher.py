@@ -15,6 +15,7 @@ working folder and only the environment that the spec gives it.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import re
@@ -41,7 +42,7 @@ _OBJECT_SCHEMES = ("gs://", "s3://", "minio://")
 _PLACEHOLDER = re.compile(r"\{\{\$\.[^{}]*\}\}")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The API server or the compiler to Argo would not take the spec."""
 
 
@@ -86,7 +87,7 @@ class Cluster:
         environment: set in every pod besides what the spec sets, as a pod default would.
         pipeline_root: where Kubeflow keeps what it shows.
         backoff_scale: the waits before retries are multiplied by it.
-        on_start: told of each attempt's process, to kill it, say.
+        on_start: told of each attempt's process and log, to kill it, say.
     """
 
     folder: Path
@@ -94,7 +95,7 @@ class Cluster:
     environment: Mapping[str, str] = field(default_factory=dict)
     pipeline_root: str = "minio://mlpipeline/v2/artifacts"
     backoff_scale: float = 0.01
-    on_start: Callable[[str, int, subprocess.Popen[bytes]], None] | None = None
+    on_start: Callable[[str, int, subprocess.Popen[bytes], Path], None] | None = None
     timeout_s: float = 240
 
 
@@ -168,7 +169,7 @@ class SpecRun:
         known = self.spec.root.input_definitions.parameters
         for name in given:
             if name not in known:
-                raise Refused(f"unknown input {name}")
+                raise RefusedError(f"unknown input {name}")
         values = {}
         for name, definition in known.items():
             if name in given:
@@ -176,7 +177,7 @@ class SpecRun:
             elif definition.HasField("default_value"):
                 value = json_format.MessageToDict(definition.default_value)
             else:
-                raise Refused(f"input {name} is required")
+                raise RefusedError(f"input {name} is required")
             kind = specs.ParameterType.ParameterTypeEnum.Name(definition.parameter_type)
             expected: dict[str, type | tuple[type, ...]] = {
                 "STRING": str,
@@ -184,7 +185,7 @@ class SpecRun:
                 "BOOLEAN": bool,
             }
             if not isinstance(value, expected[kind]):
-                raise Refused(f"input {name} is {value!r}, not {kind}")
+                raise RefusedError(f"input {name} is {value!r}, not {kind}")
             values[name] = value
         return values
 
@@ -209,7 +210,7 @@ class SpecRun:
                     constants.get(constant, constant) if isinstance(constant, str) else constant
                 )
             else:
-                raise Refused(f"{name}: input {key} comes from {kind}")
+                raise RefusedError(f"{name}: input {key} comes from {kind}")
         return values
 
     def _executor_input(self, name: str, component: Any, output_file: Path) -> dict[str, Any]:
@@ -301,17 +302,15 @@ class SpecRun:
                 start_new_session=True,
             )
             if self.cluster.on_start:
-                self.cluster.on_start(name, number, process)
+                self.cluster.on_start(name, number, process, log)
             try:
                 code = process.wait(self.cluster.timeout_s)
             except subprocess.TimeoutExpired:
                 code = -9
             finally:
                 # What is left of the pod goes with its first process.
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
                 process.wait()
         return Attempt(code, log.read_text(errors="replace"), time.monotonic() - start)
 
@@ -340,7 +339,7 @@ class SpecRun:
             have = self.cluster.secrets.get(secret["secretName"])
             for pair in secret["keyToEnv"]:
                 if have is None or pair["secretKey"] not in have:
-                    raise Refused(f"no secret {secret['secretName']}/{pair['secretKey']}")
+                    raise RefusedError(f"no secret {secret['secretName']}/{pair['secretKey']}")
                 values[pair["envVar"]] = have[pair["secretKey"]]
         return values
 
@@ -381,31 +380,31 @@ def _accepted(text: str) -> tuple[Any, dict[str, Any]]:
     if len(documents) > 1:
         json_format.ParseDict(documents[1], specs.PlatformSpec())
     if pipeline.schema_version != "2.1.0":
-        raise Refused(f"schema version {pipeline.schema_version}")
+        raise RefusedError(f"schema version {pipeline.schema_version}")
     executors = json_format.MessageToDict(pipeline.deployment_spec)["executors"]
     for label, executor in executors.items():
         # ARGO: "non-container and non-importer executor not implemented".
         if set(executor) - {"container"}:
-            raise Refused(f"{label} has {sorted(executor)}")
+            raise RefusedError(f"{label} has {sorted(executor)}")
         # ARGO parses lifecycle hooks and never runs them.
         if "lifecycle" in executor["container"]:
-            raise Refused(f"{label} has a lifecycle hook, which never runs")
+            raise RefusedError(f"{label} has a lifecycle hook, which never runs")
         for word in (*executor["container"]["command"], *executor["container"].get("args", ())):
             for found in _PLACEHOLDER.findall(word):
                 # DRIVER replaces these in parameters only.
                 if "pipeline_" in found:
-                    raise Refused(f"{label}: {found} in its arguments is never replaced")
+                    raise RefusedError(f"{label}: {found} in its arguments is never replaced")
     for name, task in pipeline.root.dag.tasks.items():
         for part in (name, task.component_ref.name.removeprefix("comp-")):
             if not _ARGO_NAME.fullmatch(part):
-                raise Refused(f"Argo refuses the name {part!r}")
+                raise RefusedError(f"Argo refuses the name {part!r}")
         if task.HasField("parameter_iterator") or task.HasField("artifact_iterator"):
-            raise Refused(f"{name}: loops are not for this harness")
+            raise RefusedError(f"{name}: loops are not for this harness")
         if task.trigger_policy.condition:
-            raise Refused(f"{name}: conditions are not for this harness")
+            raise RefusedError(f"{name}: conditions are not for this harness")
     # ARGO writes arguments and specs into one object, kept in etcd.
     if len(text) * 3 > _ARGO_LIMIT_BYTES:
-        raise Refused(f"{len(text)} bytes are too much for etcd")
+        raise RefusedError(f"{len(text)} bytes are too much for etcd")
     platform = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return pipeline, platform if len(documents) > 1 else {}
 
