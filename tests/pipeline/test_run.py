@@ -27,6 +27,7 @@ STEPS = [
     "trainer",
     "baseline",
     "evaluator",
+    "infra_validator",
     "pusher",
 ]
 pytestmark = pytest.mark.timeout(600)
