@@ -110,7 +110,7 @@ def run_ours(folder: Path) -> Measured:
     if run.returncode != 0:
         sys.exit(f"kubetfx run failed:\n{run.stdout}\n{run.stderr}")
     [overall] = [row for row in json.loads(run.stdout)["evaluation"]["slices"] if not row["slice"]]
-    return Measured(*times, overall["metrics"])
+    return Measured(times[0], times[1], overall["metrics"])
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def run_stock(folder: Path) -> Measured:
         check=True,
         timeout=TIMEOUT_S,
     )
-    return Measured(*times, json.loads(result.stdout.strip().splitlines()[-1]))
+    return Measured(times[0], times[1], json.loads(result.stdout.strip().splitlines()[-1]))
 
 
 def _pip(folder: Path) -> Path:
