@@ -8,6 +8,7 @@ as `summary.json` beside them.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow_model_analysis as tfma
@@ -30,9 +31,10 @@ __all__ = ["SUMMARY_FILE", "Evaluator", "Executor"]
 
 SUMMARY_FILE = "summary.json"
 CANDIDATE, BASELINE = "candidate", "baseline"
-_BINARY_PLOT, _MULTICLASS_PLOT = (
+_BINARY_PLOT, _MULTICLASS_PLOT, _CALIBRATION_PLOT = (
     "confusionMatrixAtThresholds",
     "multiClassConfusionMatrixAtThresholds",
+    "calibrationHistogramBuckets",
 )
 
 
@@ -54,10 +56,11 @@ class Executor(tfx_executor.Executor):
         evaluation = artifact_utils.get_single_uri(output_dict["evaluation"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         has_baseline = bool(input_dict.get("baseline_model"))
+        slices = _slices(evaluation, has_baseline)
         gated = blessing.has_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)
         if gated:
             blessed = blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)
-            reasons = _reasons(evaluation)
+            reasons = _reasons(evaluation, slices)
         else:
             blessed, reasons = _bless(blessing, input_dict["model"][0]), []
         summary = {
@@ -65,7 +68,7 @@ class Executor(tfx_executor.Executor):
             "gated": gated,
             "compared": has_baseline,
             "reasons": reasons,
-            "slices": _slices(evaluation, has_baseline),
+            "slices": slices,
             **_overall_plots(evaluation, CANDIDATE if has_baseline else None),
         }
         io_utils.write_string_file(f"{evaluation}/{SUMMARY_FILE}", json.dumps(summary, indent=1))
@@ -95,38 +98,53 @@ def _bless(blessing: Any, model: Any) -> int:
 
 def _slices(evaluation: str, has_baseline: bool) -> list[dict[str, Any]]:
     """Tabulates the scalar metrics of each slice, the overall one first."""
-    candidate = _metrics_by_slice(evaluation, CANDIDATE if has_baseline else None)
-    baseline = _metrics_by_slice(evaluation, BASELINE) if has_baseline else {}
+    candidate, intervals = _metrics_by_slice(evaluation, CANDIDATE if has_baseline else None)
+    baseline = _metrics_by_slice(evaluation, BASELINE)[0] if has_baseline else {}
     return [
         {
             "slice": dict(key),
             "metrics": metrics,
             "baseline": baseline.get(key),
+            # Only where they were asked for.
+            **({"intervals": intervals[key]} if intervals.get(key) else {}),
         }
         for key, metrics in sorted(candidate.items(), key=lambda row: (len(row[0]), str(row[0])))
     ]
 
 
+_SliceKey = tuple[tuple[str, Any], ...]
+
+
 def _metrics_by_slice(
     evaluation: str, model: str | None
-) -> dict[tuple[tuple[str, Any], ...], dict[str, float]]:
+) -> tuple[dict[_SliceKey, dict[str, float]], dict[_SliceKey, dict[str, list[float]]]]:
+    """The scalars of each slice, and the intervals of those that have one."""
     result = model_eval_lib.load_eval_result(evaluation, model_name=model)
-    rows = {}
+    rows, intervals = {}, {}
     for key, outputs in result.slicing_metrics:
-        metrics = {}
-        for values in outputs.values():
-            for by_class in values.values():
-                for name, value in by_class.items():
-                    if "doubleValue" in value and "_diff" not in name:
-                        metrics[name] = float(value["doubleValue"])
-        rows[tuple((name, _text(value)) for name, value in key)] = metrics
-    return rows
+        metrics: dict[str, float] = {}
+        bounds: dict[str, list[float]] = {}
+        for by_class in (each for values in outputs.values() for each in values.values()):
+            for name, value in by_class.items():
+                if "_diff" in name:
+                    continue
+                if "doubleValue" in value:
+                    metrics[name] = float(value["doubleValue"])
+                elif "boundedValue" in value:
+                    found = value["boundedValue"]
+                    metrics[name] = float(found.get("value", 0.0))
+                    bounds[name] = [
+                        float(found.get(end, 0.0)) for end in ("lowerBound", "upperBound")
+                    ]
+        place = tuple((name, _text(value)) for name, value in key)
+        rows[place], intervals[place] = metrics, bounds
+    return rows, intervals
 
 
 def _overall_plots(evaluation: str, model: str | None) -> dict[str, Any]:
     """Counts over all rows: `thresholds` of a binary task, `confusion` of a multiclass one."""
     result = model_eval_lib.load_eval_result(evaluation, model_name=model)
-    overall = next((outputs for key, outputs in result.plots if not key), {})
+    overall: dict[str, Any] = next((outputs for key, outputs in result.plots if not key), {})
     plots = [
         plot
         for by_output in overall.values()
@@ -140,6 +158,8 @@ def _overall_plots(evaluation: str, model: str | None) -> dict[str, Any]:
             found["thresholds"] = [_counts(each) for each in matrices]
         elif name == _MULTICLASS_PLOT and matrices:
             found["confusion"] = _confusion(matrices[0].get("entries", []))
+        elif name == _CALIBRATION_PLOT:
+            found["calibration"] = _calibration(plot.get("buckets", []))
     return found
 
 
@@ -155,6 +175,23 @@ def _counts(matrix: dict[str, Any]) -> dict[str, float]:
             ("false_negatives", "falseNegatives"),
         )
     }
+
+
+def _calibration(buckets: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """For each range of predictions that has rows: how many, what was said, what was so."""
+    rows = []
+    for bucket in buckets:
+        count = float(bucket.get("numWeightedExamples", 0.0))
+        if count:
+            rows.append(
+                {
+                    "rows": count,
+                    "mean_prediction": float(bucket.get("totalWeightedRefinedPrediction", 0.0))
+                    / count,
+                    "mean_label": float(bucket.get("totalWeightedLabel", 0.0)) / count,
+                }
+            )
+    return rows
 
 
 def _confusion(entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -176,44 +213,60 @@ def _text(value: Any) -> Any:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
-def _reasons(evaluation: str) -> list[str]:
-    """Says for each threshold that was missed: which metric, where, the value, the bound."""
+def _reasons(evaluation: str, slices: list[dict[str, Any]]) -> list[str]:
+    """Says for each threshold that was missed: which metric, where, the values, the bound."""
     result = model_eval_lib.load_validation_result(evaluation)
     if result is None or result.validation_ok:
         return []
+    rows = {_place(row["slice"].items()): row for row in slices}
     reasons = []
     for per_slice in result.metric_validations_per_slice:
         where = _slice_name(per_slice.slice_key)
         for failure in per_slice.failures:
-            reasons.append(_reason(failure, where))
+            reasons.append(_reason(failure, where, rows.get(where, {})))
     for missing in result.missing_slices:
         reasons.append(f"no rows for the slice {missing}")
-    return reasons
+    return sorted(reasons, key=lambda reason: "on all rows" not in reason)
 
 
 def _slice_name(key: Any) -> str:
-    parts = []
-    for single in key.single_slice_keys:
-        value = getattr(single, single.WhichOneof("kind"))
-        parts.append(f"{single.column}={_text(value)}")
-    return ", ".join(parts) or "all rows"
+    return _place(
+        (single.column, getattr(single, single.WhichOneof("kind")))
+        for single in key.single_slice_keys
+    )
 
 
-def _reason(failure: Any, where: str) -> str:
+def _place(pairs: Iterable[tuple[str, Any]]) -> str:
+    return ", ".join(f"{column}={_text(value)}" for column, value in pairs) or "all rows"
+
+
+def _reason(failure: Any, where: str, row: dict[str, Any]) -> str:
     name = failure.metric_key.name.removesuffix("_diff")
-    value = failure.metric_value.double_value.value
+    kind = failure.metric_value.WhichOneof("type")
+    value = getattr(failure.metric_value, kind).value if kind else float("nan")
+    value = getattr(value, "value", value)
+    rows = row.get("metrics", {}).get("example_count")
+    if rows is not None and where != "all rows":
+        where += f" ({rows:,.0f} rows)"
     threshold = failure.metric_threshold
     if threshold.HasField("change_threshold"):
         allowed = threshold.change_threshold.absolute.value
+        before = (row.get("baseline") or {}).get(name)
+        now = row.get("metrics", {}).get(name)
+        if before is not None and now is not None:
+            return (
+                f"{name} went from {before:.4g} of the last blessed model to {now:.4g} on {where}, "
+                f"a change of {now - before:+.4g}; allowed is {allowed:+.4g}"
+            )
         return (
             f"{name} changed by {value:+.4g} against the last blessed model on {where}, "
             f"allowed is {allowed:+.4g}"
         )
     bounds = threshold.value_threshold
+    interval = row.get("intervals", {}).get(name)
+    shown = f"{value:.4g}" + (f" ({interval[0]:.4g} to {interval[1]:.4g})" if interval else "")
     if bounds.HasField("lower_bound") and not value >= bounds.lower_bound.value:
-        return (
-            f"{name} is {value:.4g} on {where}, at least {bounds.lower_bound.value:g} is required"
-        )
+        return f"{name} is {shown} on {where}, at least {bounds.lower_bound.value:g} is required"
     if bounds.HasField("upper_bound") and not value <= bounds.upper_bound.value:
-        return f"{name} is {value:.4g} on {where}, at most {bounds.upper_bound.value:g} is allowed"
-    return f"{name} is {value:.4g} on {where}: {failure.message}"
+        return f"{name} is {shown} on {where}, at most {bounds.upper_bound.value:g} is allowed"
+    return f"{name} is {shown} on {where}: {failure.message}"

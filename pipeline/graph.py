@@ -315,15 +315,30 @@ def eval_config(project: Project) -> Any:
         ],
         slicing_specs=slices,
         metrics_specs=[tfma.MetricsSpec(metrics=_metric_configs(project))],
+        options=_evaluation_options(project),
     )
 
 
-_CONFUSION: dict[Task, tuple[str, dict[str, Any]]] = {
-    # Every hundredth, and so 0.5 as well.
-    Task.BINARY: ("ConfusionMatrixPlot", {"num_thresholds": 100}),
-    Task.MULTICLASS: ("MultiClassConfusionMatrixPlot", {}),
+def _evaluation_options(project: Project) -> Any:
+    from google.protobuf import wrappers_pb2
+    from tensorflow_model_analysis.proto import config_pb2 as tfma
+
+    options = tfma.Options()
+    if project.config.evaluation.confidence_intervals:
+        options.compute_confidence_intervals.CopyFrom(wrappers_pb2.BoolValue(value=True))
+        options.confidence_intervals.method = tfma.ConfidenceIntervalOptions.JACKKNIFE
+    return options
+
+
+_PLOTS: dict[Task, tuple[tuple[str, dict[str, Any]], ...]] = {
+    Task.BINARY: (
+        # Every hundredth, and so 0.5 as well.
+        ("ConfusionMatrixPlot", {"num_thresholds": 100}),
+        ("CalibrationPlot", {"num_buckets": 10}),
+    ),
+    Task.MULTICLASS: (("MultiClassConfusionMatrixPlot", {}),),
 }
-"""TFMA's plots from which the ROC curve and the confusion matrix are drawn."""
+"""TFMA's plots from which ROC, precision and recall, calibration and the confusion are drawn."""
 
 
 def _metric_configs(project: Project) -> list[Any]:
@@ -343,8 +358,7 @@ def _metric_configs(project: Project) -> list[Any]:
             overall = entry.per_slice_thresholds.add(slicing_specs=[tfma.SlicingSpec()])
             overall.threshold.CopyFrom(_metric_threshold(metric, threshold))
         metrics.append(entry)
-    if config.task in _CONFUSION:
-        name, settings = _CONFUSION[config.task]
+    for name, settings in _PLOTS.get(config.task, ()):
         metrics.append(tfma.MetricConfig(class_name=name, config=json.dumps(settings)))
     return metrics
 

@@ -28,12 +28,42 @@ def parts(summary: dict[str, Any]) -> list[str]:
                 [curve, diagonal], x="false positive rate", y="true positive rate"
             ),
         ]
+    made += _more_curves(summary)
     table = confusion(summary)
     if table is not None:
         labels, counts = table
         made += [
             fragments.heading("Confusion matrix, all rows"),
             fragments.matrix(labels, counts, corner="true ↓  predicted →"),
+        ]
+    return made
+
+
+def _more_curves(summary: dict[str, Any]) -> list[str]:
+    """Precision over recall, and what was so over what was said."""
+    made = []
+    points = []
+    for row in sorted(summary.get("thresholds", []), key=lambda each: each["threshold"]):
+        said = row["true_positives"] + row["false_positives"]
+        positives = row["true_positives"] + row["false_negatives"]
+        if said and positives:
+            points.append((row["true_positives"] / positives, row["true_positives"] / said))
+    if points:
+        made += [
+            fragments.heading("Precision and recall, all rows"),
+            fragments.line_chart([fragments.Line("candidate", points)], x="recall", y="precision"),
+        ]
+    buckets = summary.get("calibration", [])
+    if buckets:
+        said_so = [(row["mean_prediction"], row["mean_label"]) for row in buckets]
+        perfect = fragments.Line("perfect", [(0.0, 0.0), (1.0, 1.0)])
+        made += [
+            fragments.heading("Calibration, all rows"),
+            fragments.line_chart(
+                [fragments.Line("candidate", said_so), perfect],
+                x="mean prediction",
+                y="share that was so",
+            ),
         ]
     return made
 
@@ -99,7 +129,10 @@ def _slices(summary: dict[str, Any]) -> list[str]:
             [
                 name or "all rows",
                 f"{metrics.get(_COUNT, 0):,.0f}",
-                *[_shown(metrics.get(metric)) for metric in names],
+                *[
+                    _with_interval(metrics.get(metric), row.get("intervals", {}).get(metric))
+                    for metric in names
+                ],
             ]
         )
         if row["baseline"] and not row["slice"]:
@@ -109,6 +142,13 @@ def _slices(summary: dict[str, Any]) -> list[str]:
         fragments.heading("Metrics by slice"),
         fragments.table(("slice", "rows", *names), lines),
     ]
+
+
+def _with_interval(value: float | None, interval: list[float] | None) -> str | None:
+    shown = _shown(value)
+    if shown is None or interval is None:
+        return shown
+    return f"{shown} ({fragments.number(interval[0])} to {fragments.number(interval[1])})"
 
 
 def _shown(value: float | None) -> str | None:
