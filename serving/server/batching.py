@@ -22,6 +22,8 @@ from serving.server.tensors import Array
 
 __all__ = ["Batching", "BatchingParameters"]
 
+IN_LINE_REQUESTS = 10
+"""A batch of so many requests may hold up the event loop so many times as long as one."""
 MAX_QUEUES = 256
 """Kinds of batches (run × shape) kept at once; idle ones beyond are forgotten."""
 
@@ -171,7 +173,9 @@ class _Queue:
             if not batch:
                 continue
             rows = sum(task.rows for task in batch)
-            if self._call.cost.estimate(rows) < IN_LINE_SECONDS:
+            # What a thread hop costs is saved once for each request of the batch.
+            worth = IN_LINE_SECONDS * min(len(batch), IN_LINE_REQUESTS)
+            if self._call.cost.estimate(rows) < worth:
                 self._deliver(batch, self._outcomes(batch))
             else:
                 self._owner.free_threads -= 1

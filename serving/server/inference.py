@@ -94,18 +94,23 @@ def predict_plan(
     Raises:
         ServingStatus: INVALID_ARGUMENT in TensorFlow Serving's words.
     """
-    _check_method(signature)
-    _check_inputs(signature, inputs)
-    feeds: dict[str, TensorSpec] = {}
-    arrays: dict[str, Array] = {}
+    prepared = None if output_filter else model.prepared.get(signature.key)
+    if prepared is None:
+        _check_method(signature)
+    if inputs.keys() != signature.inputs.keys():
+        _check_inputs(signature, inputs)
+    arrays: list[Array] = []
     for index, (alias, spec) in enumerate(signature.inputs.items()):
         array, dtype = inputs[alias]
         check_dtype(spec, index, dtype)
-        feeds[spec.name] = spec
-        arrays[spec.name] = array
-    outputs = _filtered(signature, output_filter)
-    call = model.call(list(feeds.values()), _distinct(outputs))
-    return Plan(call, list(arrays.values()), outputs, signature.key)
+        arrays.append(array)
+    if prepared is None:
+        outputs = _filtered(signature, output_filter)
+        call = model.call(list(signature.inputs.values()), _distinct(outputs))
+        prepared = (call, outputs)
+        if not output_filter:
+            model.prepared[signature.key] = prepared
+    return Plan(prepared[0], arrays, prepared[1], signature.key)
 
 
 def _check_method(signature: Signature) -> None:

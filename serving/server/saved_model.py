@@ -136,6 +136,8 @@ class LoadedModel:
         self, session: Any, signatures: dict[str, Signature], *, in_caller_thread: bool
     ) -> None:
         self.signatures = signatures
+        self.prepared: dict[str, tuple[GraphCall, tuple[TensorSpec, ...]]] = {}
+        """By signature: the run that gives all of its outputs."""
         self._session = session
         self._in_caller_thread = in_caller_thread
         self._calls: OrderedDict[tuple[tuple[str, ...], tuple[str, ...]], GraphCall] = OrderedDict()
@@ -169,6 +171,7 @@ class LoadedModel:
         """Frees the session; nobody may be running it any more."""
         with self._lock:
             self._calls.clear()
+            self.prepared.clear()
             self._session.close()
 
 

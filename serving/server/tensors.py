@@ -25,6 +25,12 @@ class _Layout(NamedTuple):
     numpy: Any
     field: str
     """The repeated field of TensorProto that carries the values."""
+    size: int
+    """Bytes of one value; of its pointer for strings."""
+
+
+def _layout(name: str, kind: Any, field: str) -> _Layout:
+    return _Layout(name, kind, field, np.dtype(kind).itemsize)
 
 
 def _bfloat16() -> Any:
@@ -34,23 +40,26 @@ def _bfloat16() -> Any:
 
 
 _LAYOUTS: dict[int, _Layout] = {
-    types_pb2.DT_FLOAT: _Layout("float", np.float32, "float_val"),
-    types_pb2.DT_DOUBLE: _Layout("double", np.float64, "double_val"),
-    types_pb2.DT_INT32: _Layout("int32", np.int32, "int_val"),
-    types_pb2.DT_UINT8: _Layout("uint8", np.uint8, "int_val"),
-    types_pb2.DT_INT16: _Layout("int16", np.int16, "int_val"),
-    types_pb2.DT_INT8: _Layout("int8", np.int8, "int_val"),
-    types_pb2.DT_UINT16: _Layout("uint16", np.uint16, "int_val"),
-    types_pb2.DT_STRING: _Layout("string", np.object_, "string_val"),
-    types_pb2.DT_INT64: _Layout("int64", np.int64, "int64_val"),
-    types_pb2.DT_BOOL: _Layout("bool", np.bool_, "bool_val"),
-    types_pb2.DT_HALF: _Layout("half", np.float16, "half_val"),
-    types_pb2.DT_BFLOAT16: _Layout("bfloat16", _bfloat16(), "half_val"),
-    types_pb2.DT_UINT32: _Layout("uint32", np.uint32, "uint32_val"),
-    types_pb2.DT_UINT64: _Layout("uint64", np.uint64, "uint64_val"),
-    types_pb2.DT_COMPLEX64: _Layout("complex64", np.complex64, "scomplex_val"),
-    types_pb2.DT_COMPLEX128: _Layout("complex128", np.complex128, "dcomplex_val"),
+    types_pb2.DT_FLOAT: _layout("float", np.float32, "float_val"),
+    types_pb2.DT_DOUBLE: _layout("double", np.float64, "double_val"),
+    types_pb2.DT_INT32: _layout("int32", np.int32, "int_val"),
+    types_pb2.DT_UINT8: _layout("uint8", np.uint8, "int_val"),
+    types_pb2.DT_INT16: _layout("int16", np.int16, "int_val"),
+    types_pb2.DT_INT8: _layout("int8", np.int8, "int_val"),
+    types_pb2.DT_UINT16: _layout("uint16", np.uint16, "int_val"),
+    types_pb2.DT_STRING: _layout("string", np.object_, "string_val"),
+    types_pb2.DT_INT64: _layout("int64", np.int64, "int64_val"),
+    types_pb2.DT_BOOL: _layout("bool", np.bool_, "bool_val"),
+    types_pb2.DT_HALF: _layout("half", np.float16, "half_val"),
+    types_pb2.DT_BFLOAT16: _layout("bfloat16", _bfloat16(), "half_val"),
+    types_pb2.DT_UINT32: _layout("uint32", np.uint32, "uint32_val"),
+    types_pb2.DT_UINT64: _layout("uint64", np.uint64, "uint64_val"),
+    types_pb2.DT_COMPLEX64: _layout("complex64", np.complex64, "scomplex_val"),
+    types_pb2.DT_COMPLEX128: _layout("complex128", np.complex128, "dcomplex_val"),
 }
+
+_PLAIN_FIELDS = {"float_val", "double_val", "int64_val", "bool_val", "uint32_val", "uint64_val"}
+"""Those whose values are the array's values as they are."""
 
 # float_val and double_val are packed, so their bytes on the wire are the array's own bytes.
 _PACKED_TAG = {types_pb2.DT_FLOAT: b"\x2a", types_pb2.DT_DOUBLE: b"\x32"}
@@ -89,29 +98,32 @@ def array_from_proto(proto: tensor_pb2.TensorProto, alias: str, limit_bytes: int
         ServingStatus: INVALID_ARGUMENT when values and shape cannot belong together.
     """
     layout = _LAYOUTS.get(proto.dtype)
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if layout is None or proto.tensor_shape.unknown_rank or any(size < 0 for size in shape):
+    claimed = proto.tensor_shape
+    shape = [dim.size for dim in claimed.dim]
+    if layout is None or claimed.unknown_rank or (shape and min(shape) < 0):
         raise _unparsable(alias)
     count = math.prod(shape)
-    if count * np.dtype(layout.numpy).itemsize > limit_bytes:
+    if count * layout.size > limit_bytes:
         raise invalid(
-            f"tensor parsing error: {alias}. Shape {list(shape)} asks for more than {limit_bytes} "
-            "bytes"
+            f"tensor parsing error: {alias}. Shape {shape} asks for more than {limit_bytes} bytes"
         )
-    if proto.tensor_content:
-        return _from_content(proto, layout, count, alias).reshape(shape)
-    return _from_field(proto, layout, count, alias).reshape(shape)
+    content = proto.tensor_content
+    array = (
+        _from_content(content, layout, count, alias)
+        if content
+        else _from_field(proto, layout, count, alias)
+    )
+    return array if len(shape) == 1 else array.reshape(shape)
 
 
 def _unparsable(alias: str) -> ServingStatus:
     return invalid(f"tensor parsing error: {alias}")
 
 
-def _from_content(proto: tensor_pb2.TensorProto, layout: _Layout, count: int, alias: str) -> Array:
-    content = proto.tensor_content
+def _from_content(content: bytes, layout: _Layout, count: int, alias: str) -> Array:
     if layout.numpy is np.object_:
         return _strings(content, count, alias)
-    if len(content) != count * np.dtype(layout.numpy).itemsize:
+    if len(content) != count * layout.size:
         raise _unparsable(alias)
     return np.frombuffer(content, layout.numpy)
 
@@ -141,6 +153,8 @@ def _strings(content: bytes, count: int, alias: str) -> Array:
 
 def _from_field(proto: tensor_pb2.TensorProto, layout: _Layout, count: int, alias: str) -> Array:
     values: Any = getattr(proto, layout.field)
+    if len(values) == count and layout.field in _PLAIN_FIELDS:
+        return np.array(values, layout.numpy)
     if layout.field.endswith("complex_val"):
         parts = np.array(values, np.float64)
         values = (parts[0::2] + 1j * parts[1::2]) if len(parts) % 2 == 0 else ()
