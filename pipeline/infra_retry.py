@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from ml_metadata import MetadataStore
     from tfx.proto.orchestration import pipeline_pb2
 
-__all__ = ["try_again_if_measured"]
+__all__ = ["NODE_TYPE", "try_again_if_measured"]
 
-_NODE_TYPE = "components.infra_validator.component.InfraValidator"
+NODE_TYPE = "components.infra_validator.component.InfraValidator"
 
 
 def try_again_if_measured(ir: pipeline_pb2.Pipeline, store: MetadataStore) -> bool:
@@ -35,6 +35,6 @@ def try_again_if_measured(ir: pipeline_pb2.Pipeline, store: MetadataStore) -> bo
     if facts["blessed"].int_value == 1 or facts["repeatable"].int_value == 1:
         return False
     for node in ir.nodes:
-        if node.pipeline_node.node_info.type.name == _NODE_TYPE:
+        if node.pipeline_node.node_info.type.name == NODE_TYPE:
             node.pipeline_node.execution_options.caching_options.enable_cache = False
     return True

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from components.signatures import SignatureSpec
+if TYPE_CHECKING:
+    from components.signatures import SignatureSpec
 
 __all__ = ["Demands", "Limits", "unmet"]
 
