@@ -28,6 +28,22 @@ test: setup ## run the tests with coverage; PYTEST_ARGS are passed to pytest
 test-browser: setup ## open reports in Chromium (apt-get install chromium)
 	@KUBETFX_NEEDS_BROWSER=1 $(BIN)/python -m pytest tests/pipeline/report $(PYTEST_ARGS)
 
+.PHONY: test-kubeflow
+test-kubeflow: setup ## the taxi pipeline on S3 and PostgreSQL, two runs at once, with faults (minutes)
+	@KUBETFX_WHOLE_PIPELINE=1 $(BIN)/python -m pytest tests/kubeflow $(PYTEST_ARGS)
+
+.PHONY: specs
+specs: setup ## compile every example into kfp_specs/
+	@for example in examples/*/; do $(BIN)/kubetfx compile $$example || exit; done
+
+PROJECT ?= examples/chicago_taxi
+IMAGE ?= kubetfx:$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pipeline/__init__.py)
+BUILDER ?= $(shell command -v podman || command -v docker)
+
+.PHONY: image
+image: ## build IMAGE with docker or podman, the package in PROJECT inside
+	$(BUILDER) build --build-context project=$(PROJECT) --tag $(IMAGE) $(IMAGE_ARGS) .
+
 .PHONY: check
 check: setup ## formatting, lint, types and import directions
 	@$(BIN)/ruff format --check .
