@@ -144,7 +144,8 @@ def _metrics_by_slice(
 def _overall_plots(evaluation: str, model: str | None) -> dict[str, Any]:
     """Counts over all rows: `thresholds` of a binary task, `confusion` of a multiclass one."""
     result = model_eval_lib.load_eval_result(evaluation, model_name=model)
-    overall: dict[str, Any] = next((outputs for key, outputs in result.plots if not key), {})
+    # A task without plots has one row of plots, and nothing in it.
+    overall: dict[str, Any] = next((plots for key, plots in result.plots if not key), None) or {}
     plots = [
         plot
         for by_output in overall.values()
