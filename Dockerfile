@@ -13,6 +13,7 @@ ARG BASE=docker.io/library/python:3.13-slim-trixie
 FROM ${BASE} AS build
 ENV PYTHONDONTWRITEBYTECODE=1 \
     UV_LINK_MODE=copy \
+    UV_SYSTEM_CERTS=true \
     UV_PYTHON_DOWNLOADS=never
 WORKDIR /build
 COPY requirements/uv.txt requirements/

@@ -49,10 +49,10 @@ class Executor(Real):
 _STOCK = """
 import sys, types
 from google.protobuf import struct_pb2
-# The 1.21.0 wheel lacks this generated module, of which the entrypoint needs one message.
+# The 1.21.0 wheel lacks this generated module, whose messages the entrypoint names.
 proto = types.ModuleType("tfx.orchestration.kubeflow.proto")
 proto.kubeflow_pb2 = types.ModuleType("tfx.orchestration.kubeflow.proto.kubeflow_pb2")
-proto.kubeflow_pb2.KubeflowMetadataConfig = struct_pb2.Struct
+proto.kubeflow_pb2.__getattr__ = lambda name: struct_pb2.Struct
 sys.modules[proto.__name__] = proto
 sys.modules[proto.kubeflow_pb2.__name__] = proto.kubeflow_pb2
 from tfx.orchestration.kubeflow import container_entrypoint
