@@ -191,7 +191,7 @@ def _judge(
         drift=_drift_rows(drift),
         rows={split: facts.rows for split, facts in statistics.items()},
         mode=policy.data.mode,
-        schema=f"{schema_uri}/{SCHEMA_FILE}",
+        schema=policy.schema_file or f"inferred from the train split ({schema_uri}/{SCHEMA_FILE})",
         compared_with=f"span {before.span}" if before is not None else "",
         previous_statistics=before.uri if before is not None else "",
     )

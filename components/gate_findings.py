@@ -227,10 +227,11 @@ def _feature_faults(
             )
     low, high = number_range(feature)
     if column.is_numeric and column.min is not None and column.max is not None:
-        too_low = low is not None and column.min < low
-        too_high = high is not None and column.max > high
+        # Infinities are a finding of their own.
+        too_low = low is not None and -math.inf < column.min < low
+        too_high = high is not None and math.inf > column.max > high
         if too_low or too_high:
-            found = "beyond" if is_masked else f"{column.min:g} to {column.max:g}"
+            found = "beyond" if is_masked else f"{column.min:,.9g} to {column.max:,.9g}"
             yield _Fault(
                 AnomalyKind.OUT_OF_RANGE,
                 name,
@@ -320,7 +321,7 @@ def _quoted(value: object) -> str:
 
 
 def _bound(value: float | None, without: str) -> str:
-    return without if value is None or math.isinf(value) else f"{value:g}"
+    return without if value is None or math.isinf(value) else f"{value:,.9g}"
 
 
 def _lower(text: str) -> str:

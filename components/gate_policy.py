@@ -148,6 +148,9 @@ class GatePolicy(_Section):
     schema_is_inferred: bool = True
     """Whether nobody has looked at the schema."""
 
+    schema_file: str = ""
+    """The curated schema as the configuration names it, for messages."""
+
     def rule_severity(
         self, kind: AnomalyKind, column: str, split: str, fraction: float | None
     ) -> Severity:

@@ -21,6 +21,18 @@ __all__ = ["VERDICT_FILE", "Finding", "Place", "Verdict"]
 VERDICT_FILE = "verdict.json"
 
 _SHOWN = 12
+_SCHEMA_DECIDES = frozenset(
+    {
+        AnomalyKind.MISSING_COLUMN,
+        AnomalyKind.NEW_COLUMN,
+        AnomalyKind.ALL_MISSING,
+        AnomalyKind.MISSING_VALUES,
+        AnomalyKind.WRONG_TYPE,
+        AnomalyKind.UNEXPECTED_VALUES,
+        AnomalyKind.OUT_OF_RANGE,
+    }
+)
+"""Kinds that a change of the schema would settle."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,7 @@ class Verdict:
         drift: every column's distance from the span before, flagged or not.
         rows: rows by split.
         mode: the gate's mode when it looked.
-        schema: where the schema is.
+        schema: the schema, in words that fit behind "the schema".
         compared_with: names the span before, if there was one.
         previous_statistics: where the statistics of that span are.
     """
@@ -124,7 +136,7 @@ class Verdict:
             sentences.append(f"… and {len(errors) - _SHOWN} more")
         return GateStop(
             "\n  ".join(sentences),
-            expected=f"data that fit the schema in {self.schema}",
+            expected=f"data that fit the schema {self.schema}",
             fix=_remedy(errors),
         )
 
@@ -163,8 +175,13 @@ def _remedy(errors: tuple[Finding, ...]) -> str:
         if value
     )
     until = datetime.date.today() + datetime.timedelta(days=30)
+    schema = (
+        "or, if the data are right, let the schema say so (`kubetfx schema diff`, "
+        "`kubetfx schema accept`); "
+        if kinds & _SCHEMA_DECIDES
+        else ""
+    )
     return (
-        "mend the rows; or, if the data are right, let the schema say so "
-        "(`kubetfx schema diff`, `kubetfx schema accept`); or let it pass for a while with "
+        f"mend the rows; {schema}or let it pass for a while with "
         f"gates.data.allow: [{{{selector}, until: {until}, reason: …}}]"
     )

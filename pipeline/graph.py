@@ -274,10 +274,7 @@ def gate_policy(project: Project) -> GatePolicy:
     """Words the `gates:` section for the gate, with the columns that the model looks at."""
     config = project.config
     problem = config.problem
-    return config.gates.policy(
-        problem.training_columns if problem else None,
-        schema_is_inferred=config.schema_file is None,
-    )
+    return config.gates.policy(problem.training_columns if problem else None, config.schema_file)
 
 
 def _source(examples: Any) -> dict[str, Any]:

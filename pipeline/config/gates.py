@@ -17,18 +17,17 @@ class Gates(Section):
     drift: DriftGate = DriftGate()
     """How much a column may differ from the span before."""
 
-    def policy(
-        self, used_columns: tuple[str, ...] | None, *, schema_is_inferred: bool
-    ) -> GatePolicy:
+    def policy(self, used_columns: tuple[str, ...] | None, schema_file: str | None) -> GatePolicy:
         """Words the section for the gate.
 
         Args:
             used_columns: features and label; None takes all columns for used.
-            schema_is_inferred: whether nobody has looked at the schema.
+            schema_file: the curated schema; None if it is inferred.
         """
         return GatePolicy(
             data=self.data,
             drift=self.drift,
             used_columns=used_columns,
-            schema_is_inferred=schema_is_inferred,
+            schema_is_inferred=schema_file is None,
+            schema_file=schema_file or "",
         )
