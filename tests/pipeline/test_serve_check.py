@@ -168,6 +168,7 @@ def test_only_a_measured_refusal_is_tried_again(
 # ---------------------------------------------------------------------------- whole runs
 
 
+@pytest.mark.timeout(600)
 def test_a_run_whose_model_is_too_slow_says_so_and_one_that_pushes_shows_predictions(
     tmp_path: Path,
 ) -> None:
@@ -187,7 +188,7 @@ def test_a_run_whose_model_is_too_slow_says_so_and_one_that_pushes_shows_predict
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=400,
             env={**os.environ, "PYTHONPATH": str(root)},
         )
         assert said.stdout, said.stderr
