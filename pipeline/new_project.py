@@ -26,6 +26,7 @@ _MAX_CLASSES = 50
 # 1990 to 2100 in seconds since 1970: numbers in between, all different, are moments.
 _EPOCH_S = (631_152_000, 4_102_444_800)
 _MISSING_WORDS = {"na", "n/a", "nan", "null", "none", "nil", "missing", "?", "-", "\\n"}
+_YES_WORDS = {"yes", "y", "true", "t", "ja", "oui", "si", "sí", "sim", "positive", "1", "on"}
 _PLAIN = re.compile(r"^[A-Za-z][A-Za-z0-9_]*$")
 _YAML_WORDS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
@@ -201,7 +202,8 @@ def _label(column: ColumnFacts) -> tuple[str, str]:
     if column.is_boolean:
         return "binary", text
     if column.distinct == 2:
-        positive = max(column.examples)
+        yes = [value for value in column.examples if value.casefold() in _YES_WORDS]
+        positive = yes[0] if yes else max(column.examples)
         return "binary", f"{text}, positive: {_scalar(positive)}"
     if column.type == "float64" or (column.is_numeric and column.distinct > _MAX_CODES // 5):
         return "regression", text

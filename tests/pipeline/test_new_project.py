@@ -74,6 +74,9 @@ def test_two_words_as_label_get_the_one_that_means_yes(tmp_path: Path) -> None:
     }
     file, _ = new_project.write(table(tmp_path / "d.csv", columns), "sold", tmp_path / "p")
     assert read_project(file).config.label.positive == "sure"
+    columns["sold"] = [("nein", "ja")[i % 2] for i in range(ROWS)]
+    file, _ = new_project.write(table(tmp_path / "e.csv", columns), "sold", tmp_path / "q")
+    assert read_project(file).config.label.positive == "ja"
 
 
 @pytest.mark.parametrize(
