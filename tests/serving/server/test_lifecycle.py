@@ -340,3 +340,36 @@ def test_sigterm_lets_requests_finish_and_ends_the_process(models: Any, tmp_path
     log = (tmp_path / "server.log").read_text()
     assert "draining" in log
     assert "Traceback" not in log
+
+
+def test_unix_socket_and_cors_headers(models: Any, tmp_path: Path) -> None:
+    from serving.client import Client
+
+    base = tmp_path / "models"
+    base.mkdir()
+    models.copy(base, {1: "half_plus_two"})
+    path = tmp_path / "grpc.sock"
+    with served(base, grpc_socket_path=str(path), enable_cors_support=True) as server:
+        with Client(f"unix:{path}", "m") as client:
+            assert client.predict({"x": 1.0}).columns == {"y": [2.5]}
+        with urllib.request.urlopen(f"{server.rest_url}/v1/models/m", timeout=30) as response:
+            assert response.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_start_that_waits_for_a_first_version_can_be_ended(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    log = tmp_path / "server.log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving.server", f"--model_base_path={tmp_path}", "--port=0",
+             "--rest_api_port=-1"], stdout=subprocess.PIPE, stderr=stderr, text=True,
+        )  # fmt: skip
+    try:
+        wait_until(lambda: "Did you forget to name your leaf directory" in log.read_text(), 60)
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
