@@ -28,6 +28,7 @@ from rich.console import Console
 
 from pipeline import chatter, failure, run_record
 from pipeline.step_board import StepBoard
+from pipeline.steps import STEPS
 from serving.errors import GateStop, UserError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from pipeline.serve_check import ServeCheck
 
 __all__ = ["RunResult", "StepResult", "run"]
+
+_SERVE_CHECK = "serve check"
 
 
 @dataclass(frozen=True)
@@ -129,15 +132,15 @@ def run(
             try:
                 _run_nodes(project, folder, result, board_console, serve_check)
             finally:
-                text = json.dumps(asdict(result), indent=1, default=str)
-                (run_folder / "summary.json").write_text(text + "\n")
-                _write_report(run_folder, result, board_console)
+                _write_summary(run_folder, result, board_console)
     return result
 
 
-def _write_report(run_folder: Path, result: RunResult, console: Console) -> None:
-    """Writes the run's report; a report that fails is told, the run's end stays what it was."""
+def _write_summary(run_folder: Path, result: RunResult, console: Console) -> None:
+    """Writes summary and report; where that fails it is told, the run's end stays what it was."""
     try:
+        text = json.dumps(asdict(result), indent=1, default=str)
+        (run_folder / "summary.json").write_text(text + "\n")
         from pipeline.report.page import write_report
 
         result.places["report"] = str(write_report(run_folder))
@@ -155,7 +158,6 @@ def _run_nodes(
     console: Console,
     serve_check: bool | None,
 ) -> None:
-    log = Path(result.places["log"])
     outcomes: dict[str, NodeOutcome] = {}
     sys.path.insert(0, str(project.folder))
     with StepBoard(console, ["prepare", *STEPS, _SERVE_CHECK]) as board:
@@ -164,46 +166,52 @@ def _run_nodes(
             ir, connection = _prepare(project, folder, result.run_id)
         except Exception as error:
             board.finish("failed")
+            log = Path(result.places["log"])
             raise failure.explain(error, "prepare", log, project.folder) from error
-        from pipeline import gate_stop, launch, step_facts
-
         board.finish("done", "graph and metadata")
+        from pipeline import launch
+
         for node in launch.node_ids(ir):
             board.start(node)
-            try:
-                outcome = launch.launch(ir, node, connection)
-                gate_stop.require_passed(outcome)
-            except KeyboardInterrupt:
-                board.finish("stopped", "interrupted; a new run continues here")
-                raise
-            except Exception as error:
-                explained = failure.explain(error, node, log, project.folder)
-                state = "stopped" if isinstance(explained, GateStop) else "failed"
-                detail = explained.what.splitlines()[0]
-                seconds = board.finish(state, detail)
-                result.steps.append(StepResult(node, state, round(seconds, 2), detail))
-                result.outcome = state
-                result.failure = {
-                    "step": node,
-                    "what": explained.what,
-                    "expected": explained.expected,
-                    "fix": explained.fix,
-                }
-                raise explained from error
-            detail = step_facts.describe(outcome)
-            seconds = board.finish(outcome.state, detail)
-            result.steps.append(StepResult(node, outcome.state, round(seconds, 2), detail))
-            if outcome.state == "failed":
-                raise failure.StepFailure(
-                    f"step {node} failed before it started: its inputs were not there.",
-                    expected="the outputs of the steps before it",
-                    fix=f"read {log}; if artifacts were deleted, remove the output folder",
-                )
-            outcomes[node] = outcome
-            _note(result, outcome)
+            outcomes[node] = _run_node(node, ir, connection, project, result, board)
+            _note(result, outcomes[node])
         is_new = outcomes["pusher"].state == "done"
         if result.pushed is not None and (is_new if serve_check is None else serve_check):
             _check_serving(project, result, outcomes["examples"], board)
+
+
+def _run_node(
+    node: str, ir: Any, connection: Any, project: Project, result: RunResult, board: StepBoard
+) -> NodeOutcome:
+    """Launches one node and ends its line on the board, however it ends."""
+    from pipeline import gate_stop, launch, step_facts
+
+    log = Path(result.places["log"])
+    try:
+        outcome = launch.launch(ir, node, connection)
+        gate_stop.require_passed(outcome)
+    except KeyboardInterrupt:
+        board.finish("stopped", "interrupted; a new run continues here")
+        raise
+    except Exception as error:
+        told = failure.explain(error, node, log, project.folder)
+        result.outcome = "stopped" if isinstance(told, GateStop) else "failed"
+        detail = told.what.splitlines()[0]
+        seconds = board.finish(result.outcome, detail)
+        result.steps.append(StepResult(node, result.outcome, round(seconds, 2), detail))
+        clauses = {"what": told.what, "expected": told.expected, "fix": told.fix}
+        result.failure = {"step": node, **clauses}
+        raise told from error
+    detail = step_facts.describe(outcome)
+    seconds = board.finish(outcome.state, detail)
+    result.steps.append(StepResult(node, outcome.state, round(seconds, 2), detail))
+    if outcome.state == "failed":
+        raise failure.StepFailure(
+            f"step {node} failed before it started: its inputs were not there.",
+            expected="the outputs of the steps before it",
+            fix=f"read {log}; if artifacts were deleted, remove the output folder",
+        )
+    return outcome
 
 
 def _check_serving(
@@ -227,19 +235,6 @@ def _check_serving(
 
 
 _SERVE_CHECK = "serve check"
-STEPS = (
-    "examples",
-    "statistics",
-    "schema",
-    "anomalies",
-    "gate",
-    "transform",
-    "trainer",
-    "baseline",
-    "evaluator",
-    "infra_validator",
-    "pusher",
-)
 
 
 def _prepare(project: Project, folder: Path, run_id: str) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from pipeline import lean_imports
 from pipeline.metadata import OutputArtifact, execution_state, output_artifacts, sqlite_connection
+from pipeline.steps import STEPS
 from serving.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,19 +29,6 @@ STORE_FILE = "metadata.sqlite"
 SUMMARY_FILE = "summary.json"
 LATEST = "latest"
 
-_ORDER = (
-    "examples",
-    "statistics",
-    "schema",
-    "anomalies",
-    "gate",
-    "transform",
-    "trainer",
-    "baseline",
-    "evaluator",
-    "infra_validator",
-    "pusher",
-)
 _UNFINISHED = (mlmd.Execution.NEW, mlmd.Execution.RUNNING)
 
 
@@ -127,7 +115,7 @@ class Run:
             is_blessed = blessing is not None and blessing.properties.get("blessed") == 1
             return "not_pushed" if is_blessed else "not_blessed"
         verdict = self.output("gate", "verdict")
-        if verdict is not None and len(nodes - set(_ORDER[:5])) == 0:
+        if verdict is not None and len(nodes - set(STEPS[: STEPS.index("transform")])) == 0:
             return "stopped" if verdict.properties.get("errors") else "unfinished"
         return "unfinished"
 
@@ -242,7 +230,7 @@ def _steps(
 
 
 def _rank(node: str) -> int:
-    return _ORDER.index(node) if node in _ORDER else len(_ORDER)
+    return STEPS.index(node) if node in STEPS else len(STEPS)
 
 
 def _step(store: MetadataStore, node: str, execution: mlmd.Execution) -> Step:
