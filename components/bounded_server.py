@@ -44,12 +44,14 @@ class ServerEndedError(Exception):
     Args:
         what: what it did, as the end of a sentence that begins with "the model server".
         said: what it said of its own accord when it gave up; empty if it crashed or hung.
+        has_begun: whether it got as far as to look at a model; else no model is to blame.
     """
 
-    def __init__(self, what: str, said: str = "") -> None:
+    def __init__(self, what: str, said: str = "", *, has_begun: bool = True) -> None:
         super().__init__(what, said)
         self.what = what
         self.said = said
+        self.has_begun = has_begun
 
     def __str__(self) -> str:
         return f"the model server {self.what}" + (f": {self.said}" if self.said else "")
@@ -134,7 +136,10 @@ class BoundedServer:
             ServerEndedError: it ended, or it isn't ready in time.
         """
         until = self._begun + timeout_s
-        imported = self._next_message(until, timeout_s)
+        try:
+            imported = self._next_message(until, timeout_s)
+        except ServerEndedError as error:
+            raise ServerEndedError(error.what, error.said, has_begun=False) from error
         addresses = self._next_message(until, timeout_s)
         now = time.monotonic()
         return Ready(

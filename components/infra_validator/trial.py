@@ -117,6 +117,7 @@ def try_out(
 
     Raises:
         Objection: it can't be served, or answers otherwise than it should.
+        RuntimeError: no server can be started on this machine, whatever the model.
     """
     with tempfile.TemporaryDirectory(prefix="candidate-") as temporary:
         base = Path(temporary, "versions")
@@ -148,6 +149,8 @@ def _ready(server: BoundedServer, terms: Terms) -> Ready:
     try:
         return server.wait_ready(terms.start_timeout_s)
     except ServerEndedError as error:
+        if not error.has_begun:
+            raise RuntimeError(f"{error}; it had not come to the model") from error
         operation = _MISSING_OPERATION.search(error.said)
         if operation:
             raise Objection(

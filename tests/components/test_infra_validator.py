@@ -316,9 +316,19 @@ def test_a_server_that_crashes_or_hangs_at_a_request_is_told_and_gone(
 def test_a_server_that_hangs_while_it_starts_is_ended(tmp_path: Path) -> None:
     with BoundedServer(tmp_path, "m", tmp_path / "log", 100) as server:
         os.kill(server.pid, signal.SIGSTOP)
-        with pytest.raises(ServerEndedError, match="was not ready within 1 s"):
+        with pytest.raises(ServerEndedError, match="was not ready within 1 s") as caught:
             server.wait_ready(1)
+        assert not caught.value.has_begun
     assert children() == []
+
+
+def test_a_machine_without_a_server_is_no_fault_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorflow.py").write_text("raise ImportError('not installed here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="not installed here; it had not come to the model"):
+        try_out(tmp_path, [], TERMS, Figures())
 
 
 def test_a_server_whose_time_is_up_ends_by_itself(tmp_path: Path) -> None:
