@@ -145,7 +145,8 @@ def _overall_plots(evaluation: str, model: str | None) -> dict[str, Any]:
     """Counts over all rows: `thresholds` of a binary task, `confusion` of a multiclass one."""
     result = model_eval_lib.load_eval_result(evaluation, model_name=model)
     # A task without plots has one row of plots, and nothing in it.
-    overall: dict[str, Any] = next((plots for key, plots in result.plots if not key), None) or {}
+    by_slice: dict[Any, dict[str, Any] | None] = dict(result.plots)
+    overall = by_slice.get(()) or {}
     plots = [
         plot
         for by_output in overall.values()

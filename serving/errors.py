@@ -34,7 +34,7 @@ class UserError(Exception):
         return _rebuild, (type(self), self.what, self.expected, self.fix)
 
 
-class GateStop(UserError):
+class GateStop(UserError):  # noqa: N818  (a gate that stops is no error of its own)
     """A gate stopped the run on purpose; artifacts made so far are kept."""
 
     exit_code = 3
