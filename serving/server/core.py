@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from serving.server.capture import Capture, Observation
 from serving.server.execution import Execution, Workers
 from serving.server.inference import Plan
 from serving.server.metrics import Metrics
@@ -44,6 +45,7 @@ class Core:
     metrics: Metrics
     max_concurrent: int
     max_request_bytes: int
+    capture: Capture | None = None
     under_way: int = 0
 
     @contextmanager
@@ -91,4 +93,21 @@ class Core:
         started = time.perf_counter()
         results = await self.execution.run(plan.call, plan.arrays)
         self.metrics.run(call.target.name, call.api, time.perf_counter() - started)
+        if self.capture is not None and self.capture.wants():
+            self.capture.offer(_observation(call, plan, results))
         return results
+
+
+def _observation(call: Call, plan: Plan, results: Sequence[Array]) -> Observation:
+    """What is captured of a request: references only, the work is done elsewhere."""
+    served = call.served
+    signature = served.model.signatures.get(plan.signature) if served and served.model else None
+    names = list(signature.inputs) if signature is not None else []
+    if len(names) != len(plan.arrays):
+        names = [f"input {index}" for index in range(len(plan.arrays))]
+    return Observation(
+        served.number if served else 0,
+        dict(zip(names, plan.arrays, strict=True)),
+        {spec.alias: array for spec, array in plan.named(results).items()},
+        time.time_ns() // 1_000_000,
+    )

@@ -82,6 +82,11 @@ class ServerOptions:
     drain_timeout_seconds: float = _flag(
         30, "After SIGTERM, wait this long for requests under way.", ours=True
     )
+    capture: str = _flag(
+        "", "Write a sample of requests and predictions to this folder.", ours=True
+    )
+    capture_sample: float = _flag(1.0, "Share of the requests that is captured.", ours=True)
+    capture_max_mb: int = _flag(320, "Most that captured files take together.", ours=True)
     enable_grpc_healthcheck_service: bool = _flag(
         True, "grpc.health is always on here.", ignored=True
     )
@@ -111,7 +116,13 @@ class ServerOptions:
                 expected="either the one, or the other two",
                 fix="leave out --tensorflow_session_parallelism",
             )
-        for name in ("max_request_bytes", "max_concurrent_requests"):
+        if not 0 < self.capture_sample <= 1:
+            raise UserError(
+                f"--capture_sample is {self.capture_sample}",
+                expected="a share above 0, up to 1",
+                fix="leave out --capture to capture nothing",
+            )
+        for name in ("max_request_bytes", "max_concurrent_requests", "capture_max_mb"):
             if getattr(self, name) < 1:
                 raise UserError(
                     f"--{name} is {getattr(self, name)}",
@@ -145,4 +156,7 @@ def flags() -> list[Flag]:
 
 
 def _is_seconds(name: str) -> bool:
-    return name.endswith("_seconds") or name == "per_process_gpu_memory_fraction"
+    return name.endswith("_seconds") or name in (
+        "per_process_gpu_memory_fraction",
+        "capture_sample",
+    )

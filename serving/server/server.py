@@ -17,6 +17,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from serving.errors import UserError
 from serving.server import config_files
 from serving.server.batching import Batching
+from serving.server.capture import Capture, CaptureTerms
 from serving.server.core import Core
 from serving.server.execution import Direct, Execution, Workers
 from serving.server.grpc_services import ModelServicer, PredictionServicer
@@ -72,6 +73,7 @@ class ModelServer:
             Metrics(),
             options.max_concurrent_requests,
             options.max_request_bytes,
+            _capture(options),
         )
         self._grpc: Any = None
         self._rest: uvicorn.Server | None = None
@@ -190,6 +192,8 @@ class ModelServer:
             await asyncio.wait(closing, timeout=grace + 5)
         await self._registry.close()
         self._workers.close()
+        if self._core.capture is not None:
+            await asyncio.to_thread(self._core.capture.close)
         self._drained.set()
 
     async def drained(self) -> None:
@@ -355,3 +359,12 @@ def _channel_arguments(text: str) -> list[tuple[str, Any]]:
             )
         pairs.append((key, int(value) if value.lstrip("-").isdigit() else value))
     return pairs
+
+
+def _capture(options: ServerOptions) -> Capture | None:
+    """Starts capturing, if a folder is named; a file is a twentieth of what all may take."""
+    if not options.capture:
+        return None
+    total = options.capture_max_mb << 20
+    folder = Path(options.capture).expanduser().absolute()
+    return Capture(CaptureTerms(folder, options.capture_sample, max(total // 20, 1 << 16), 20))
