@@ -12,7 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import inspect_commands, kubeflow_commands, rollout_commands
+from pipeline import (
+    inspect_commands,
+    kubeflow_commands,
+    rollout_commands,
+    schema_commands,
+    serve_commands,
+)
 from pipeline.last_push import last_push
 from serving.errors import UserError
 
@@ -112,8 +118,10 @@ def _defaults(context: typer.Context) -> None:
 
 
 app.add_typer(rollout_commands.app, name="rollout")
+serve_commands.register(app)
 kubeflow_commands.register(app)
 inspect_commands.register(app)
+schema_commands.register(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
