@@ -11,7 +11,7 @@ a stand-in that does the same for the launcher and loads the real thing when it 
   resolvers need the name of one property from it;
 - the operators of Beam and Docker import those libraries, whatever kind of step is launched;
 - `tfx.utils.telemetry_utils` imports Google's HTTP client for one class that the launcher
-  never uses.
+  never uses, `tfx.types.standard_component_specs` TFMA for the evaluator's alone.
 
 Others are left for their first use, which no pipeline makes: Keras loads scikit-learn for its
 wrappers, BigQuery's client (which Beam loads) IPython for a progress bar.
@@ -22,9 +22,10 @@ modules' names, so that a new TFX which adds to them is noticed.
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType, SimpleNamespace
@@ -36,14 +37,41 @@ _GFILE = "tfx.dsl.io.plugins.tensorflow_gfile"
 _DOC_CONTROLS = "tfx.utils.doc_controls"
 _COMPONENTS = "tfx.components"
 _SPAN_PATTERNS = "tfx.components.example_gen.utils"
-_TELEMETRY = "tfx.utils.telemetry_utils"
-_GOOGLE_HTTP = "googleapiclient.http"
-_GOOGLE_REQUEST = "TFXHttpRequest"
 _OPERATORS = {
     "tfx.orchestration.portable.beam_executor_operator": "BeamExecutorOperator",
     "tfx.orchestration.portable.docker_executor_operator": "DockerExecutorOperator",
 }
 """Modules with one class each, of which the launcher keeps a table."""
+
+
+@dataclass(frozen=True)
+class _Heavy:
+    """What a module imports for the sake of one class.
+
+    Attributes:
+        needed_for: the class, which is loaded on demand.
+        dummies: modules that stand there meanwhile, with what is asked of them.
+    """
+
+    needed_for: str
+    dummies: Mapping[str, Mapping[str, Any]]
+
+
+_HEAVY = {
+    "tfx.utils.telemetry_utils": _Heavy(
+        "TFXHttpRequest",
+        {
+            "googleapiclient": {"http": SimpleNamespace(HttpRequest=object)},
+        },
+    ),
+    "tfx.types.standard_component_specs": _Heavy(
+        "EvaluatorSpec",
+        {
+            "tensorflow_model_analysis": {"sdk": SimpleNamespace(EvalConfig=object)},
+            "tensorflow_model_analysis.proto": {"config_pb2": SimpleNamespace()},
+        },
+    ),
+}
 
 _ON_DEMAND: dict[str, dict[str, str]] = {
     _COMPONENTS: {},
@@ -61,7 +89,7 @@ def install() -> None:
         sys.meta_path.insert(0, _StandInFinder())
 
 
-_STAND_INS = {_GFILE, _DOC_CONTROLS, _TELEMETRY, *_ON_DEMAND, *_OPERATORS}
+_STAND_INS = {_GFILE, _DOC_CONTROLS, *_HEAVY, *_ON_DEMAND, *_OPERATORS}
 
 
 class _StandInFinder(MetaPathFinder):
@@ -91,8 +119,8 @@ class _StandInLoader(Loader):
             vars(module)["__getattr__"] = lambda name: _attribute_of_real(module, self.real, name)
         elif module.__name__ in _OPERATORS:
             _fill_operator(module, self.real, _OPERATORS[module.__name__])
-        elif module.__name__ == _TELEMETRY:
-            _fill_telemetry(module, self.real)
+        elif module.__name__ in _HEAVY:
+            _fill_without(module, self.real, _HEAVY[module.__name__])
         elif module.__name__ == _DOC_CONTROLS:
             _fill_doc_controls(module)
         else:
@@ -119,24 +147,23 @@ def _fill_operator(module: ModuleType, real: ModuleSpec, name: str) -> None:
     vars(module)["__getattr__"] = lambda other: _attribute_of_copy(real, other)
 
 
-def _fill_telemetry(module: ModuleType, real: ModuleSpec) -> None:
-    """Loads the module without Google's HTTP client, and its one class that needs it on demand."""
-    before = sys.modules.get(_GOOGLE_HTTP)
-    package = importlib.import_module(_GOOGLE_HTTP.rpartition(".")[0])
-    client = ModuleType(_GOOGLE_HTTP)
-    vars(client)["HttpRequest"] = object
-    had = vars(package).get("http")
-    sys.modules[_GOOGLE_HTTP] = vars(package)["http"] = client
+def _fill_without(module: ModuleType, real: ModuleSpec, heavy: _Heavy) -> None:
+    """Loads the module with dummies for what it imports, and its class in question on demand."""
+    if any(name in sys.modules for name in heavy.dummies):
+        assert real.loader is not None
+        real.loader.exec_module(module)
+        return
+    for name, members in heavy.dummies.items():
+        dummy = ModuleType(name)
+        vars(dummy).update(members)
+        sys.modules[name] = dummy
     try:
         assert real.loader is not None
         real.loader.exec_module(module)
     finally:
-        del sys.modules[_GOOGLE_HTTP], vars(package)["http"]
-        if before is not None:
-            sys.modules[_GOOGLE_HTTP] = before
-        if had is not None:
-            vars(package)["http"] = had
-    del vars(module)[_GOOGLE_REQUEST]
+        for name in heavy.dummies:
+            del sys.modules[name]
+    del vars(module)[heavy.needed_for]
     vars(module)["__getattr__"] = lambda name: _attribute_of_copy(real, name)
 
 

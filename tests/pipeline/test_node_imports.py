@@ -1,0 +1,75 @@
+"""What a pod loads before its step's own code runs, for each kind of node."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+HEAVY = (
+    "tensorflow",
+    "apache_beam",
+    "tensorflow_data_validation",
+    "tensorflow_transform",
+    "tensorflow_model_analysis",
+    "tf_keras",
+    "sklearn",
+    "pandas",
+    "pyarrow",
+    "google.cloud.bigquery",
+    "google.cloud.aiplatform",
+    "googleapiclient.http",
+    "kubernetes",
+    "docker",
+    "kfp",
+    "s3fs",
+)
+
+CODE = """
+import importlib, json, sys
+import pipeline.node
+from pipeline import launch
+from pipeline.kubeflow import attempt, dashboard, step
+from pipeline.report import step_pages
+if sys.argv[1]:
+    module, _, name = sys.argv[1].rpartition(".")
+    getattr(importlib.import_module(module), name)
+print(json.dumps([name for name in json.loads(sys.argv[2]) if name in sys.modules]))
+"""
+
+TENSORFLOW = {"tensorflow", "apache_beam", "pandas", "pyarrow", "google.cloud.bigquery",
+              "googleapiclient.http"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("executor", "allowed"),
+    [
+        ("", set()),
+        ("components.pusher.Executor", set()),
+        ("components.infra_validator.component.Executor", set()),
+        ("components.anomaly_gate.Executor", {"pyarrow"}),
+        (
+            "components.example_gen.executor.Executor",
+            {"apache_beam", "pandas", "pyarrow", "google.cloud.bigquery"},
+        ),
+        (
+            "tfx.components.schema_gen.executor.Executor",
+            {*TENSORFLOW, "tensorflow_data_validation"},
+        ),
+    ],
+)
+def test_node_loads_only_what_its_kind_needs(executor: str, allowed: set[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, executor, json.dumps(HEAVY)],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert set(json.loads(done.stdout.splitlines()[-1])) <= allowed
