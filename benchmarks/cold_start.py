@@ -52,7 +52,8 @@ from google.protobuf import struct_pb2
 # The 1.21.0 wheel lacks this generated module, whose messages the entrypoint names.
 proto = types.ModuleType("tfx.orchestration.kubeflow.proto")
 proto.kubeflow_pb2 = types.ModuleType("tfx.orchestration.kubeflow.proto.kubeflow_pb2")
-proto.kubeflow_pb2.__getattr__ = lambda name: struct_pb2.Struct
+for name in ("ConfigValue", "KubeflowGrpcMetadataConfig", "KubeflowMetadataConfig"):
+    setattr(proto.kubeflow_pb2, name, struct_pb2.Struct)
 sys.modules[proto.__name__] = proto
 sys.modules[proto.kubeflow_pb2.__name__] = proto.kubeflow_pb2
 from tfx.orchestration.kubeflow import container_entrypoint
@@ -225,7 +226,7 @@ def _import_tensorflow(repeat: int) -> float:
 
 
 def _best(repeat: int, measure: Any) -> float:
-    seconds = [measure() for _ in range(repeat)]
+    seconds: list[float] = [measure() for _ in range(repeat)]
     if len(seconds) > 1 and statistics.stdev(seconds) > min(seconds):
         print("  (the machine is busy: the repeats differ widely)", file=sys.stderr)
     return min(seconds)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.config import Project
 
-__all__ = ["CONSTANTS", "DATA_ROOT", "PUSH", "Parameter", "of_project", "used_by"]
+__all__ = ["CONSTANTS", "DATA_PATH", "DATA_ROOT", "PUSH", "Parameter", "of_project", "used_by"]
 
+DATA_PATH = "data_path"
 DATA_ROOT = "data_root"
 PUSH = "push"
 
@@ -54,19 +55,18 @@ Source: kubeflow/pipelines 2.17.0, backend/src/v2/driver/resolve.go.
 def of_project(project: Project) -> list[Parameter]:
     """Lists the inputs of a project's pipeline, the configuration's values as defaults."""
     config = project.config
-    data_path = config.data.path
     return [
         Parameter(
-            "data_path",
+            DATA_PATH,
             str,
-            data_path if "://" in data_path else project.path(data_path),
+            config.kubernetes.data_path or config.data.path,
             "File, folder or pattern of the data; {SPAN} or {YYYY}, {MM}, {DD} mark spans.",
-            ("examples",),
+            ("examples", "gate"),
         ),
         Parameter(
             "span",
             str,
-            "latest",
+            "latest" if config.data.span is None else str(config.data.span),
             "Which span to read: latest; a number; scheduled, the day on which the schedule "
             "started this run (UTC); or scheduled-N, N days before that.",
             ("examples",),

@@ -120,16 +120,16 @@ def _check_metadata(project: Project) -> None:
 
 
 def _check_data_path(project: Project) -> None:
-    path = project.config.data.path
+    key = ("kubernetes", "data_path") if project.config.kubernetes.data_path else ("data", "path")
+    path = project.config.kubernetes.data_path or project.config.data.path
     if path.startswith(("package://", *_OBJECT_STORES, "hdfs://")) or _is_mounted(project, path):
         return
     mounts = [claim.mount for claim in project.config.kubernetes.volumes]
     where = f"copy the data to {mounts[0]} or a bucket" if mounts else "copy the data to a bucket"
     raise UserError(
-        f"{project.place('data', 'path')}: {path!r} is on this machine, where the pods can't "
-        "read it.",
+        f"{project.place(*key)}: {path!r} is on this machine, where the pods can't read it.",
         expected="gs://…, s3://…, package://…, or a path below a mounted volume",
-        fix=f"{where} and override it for the cluster: --param data.path=…",
+        fix=f"{where} and say where they are there: kubernetes.data_path",
     )
 
 

@@ -49,7 +49,9 @@ def compile_spec(project: Project) -> str:
 
     preflight.check(project)
     kubernetes = project.config.kubernetes
-    ir = graph.cached_ir(project, _locations(project), _graph_cache())
+    ir = _without_this_machine(
+        graph.cached_ir(project, _locations(project), _graph_cache()), project
+    )
     planned = tasks.grouped(ir, kubernetes.tasks)
     _check_step_names(project, [node for task in planned for node in task.nodes])
     return _header(project) + _compiled(project, ir, planned)
@@ -83,6 +85,17 @@ def _locations(project: Project) -> Any:
     return graph.Locations(
         artifacts=f"{root}/{name}/artifacts", push=f"{root}/serving/{name}", project=PROJECT_FOLDER
     )
+
+
+def _without_this_machine(ir: pipeline_pb2.Pipeline, project: Project) -> pipeline_pb2.Pipeline:
+    """Puts the cluster's data path in the place of this machine's."""
+    defaults = {one.name: one.default for one in parameters.of_project(project)}
+    for node in ir.nodes:
+        for value in node.pipeline_node.parameters.parameters.values():
+            if value.runtime_parameter.name == parameters.DATA_PATH:
+                default = value.runtime_parameter.default_value
+                default.string_value = defaults[parameters.DATA_PATH]
+    return ir
 
 
 def _graph_cache() -> Path:

@@ -52,7 +52,7 @@ def run_task(nodes: str, gates: Sequence[str], given: ExecutorInput) -> None:
         GateStop: a gate stops the run.
         NodeError: a node's executor raised.
     """
-    from pipeline import launch, metadata
+    from pipeline import gate_stop, launch, metadata
     from pipeline.kubeflow import dashboard
 
     ir = task_slice.decode(nodes)
@@ -74,7 +74,10 @@ def run_task(nodes: str, gates: Sequence[str], given: ExecutorInput) -> None:
                 _log.info("%s: not run, the push is off in this run", name)
                 outcomes.append(launch.NodeOutcome(name, launch.NodeState.SKIPPED, None, {}))
                 continue
-            outcomes.append(_run_node(bound, name, connection))
+            outcome = _run_node(bound, name, connection)
+            outcomes.append(outcome)
+            if any(name in node.pipeline_node.upstream_nodes for node in bound.nodes):
+                gate_stop.require_passed(outcome)
         dashboard.show(given, outcomes, pipeline)
     if given.flag(parameters.PUSH):
         _require_pushed(outcomes)

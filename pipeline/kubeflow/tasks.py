@@ -21,8 +21,8 @@ __all__ = ["GROUPS", "VERDICT_TYPE", "Task", "dependencies", "grouped"]
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "examples": ("examples",),
-    "data-check": ("statistics", "schema", "anomalies", "gate"),
-    "transform": ("transform",),
+    "data-check": ("statistics", "schema", "anomalies", "previous_span", "gate"),
+    "transform": ("window", "transform"),
     "trainer": ("trainer",),
     "evaluator": ("baseline", "evaluator"),
     "pusher": ("infra_validator", "pusher"),
@@ -56,8 +56,7 @@ def grouped(
 ) -> list[Task]:
     """Distributes the nodes of a pipeline over tasks, in an order in which they can run.
 
-    Raises:
-        ValueError: the groups would make two tasks wait for each other.
+    Where the groups would make two tasks wait for each other, each node has a task of its own.
     """
     needs = dependencies(ir)
     groups = list(_groups(list(needs), mode))
@@ -72,7 +71,7 @@ def grouped(
     while remaining:
         ready = [name for name in remaining if not waits[name] & remaining.keys()]
         if not ready:
-            raise ValueError(f"the tasks {', '.join(sorted(remaining))} wait for each other")
+            return grouped(ir, "one_per_node")
         name = ready[0]
         nodes = remaining.pop(name)
         asked = sorted({need for node in nodes for need in needs[node]} & verdicts - set(nodes))

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pipeline.staging import object_store
 
+from pipeline.staging import object_store
 from tests.kubeflow import run_checks
 from tests.kubeflow.flaky_proxy import FlakyProxy, flaky_proxy
 from tests.kubeflow.launcher import ROOT, Cluster, SpecRun
@@ -107,7 +107,7 @@ def test_two_runs_at_once_survive_a_kill_a_restart_and_a_busy_store(
     one, two = run("one", on_start=killer), run("two")
     with ThreadPoolExecutor(2) as pool:
         both = [pool.submit(each.execute) for each in (one, two)]
-        while "trainer: starts" not in _logs(tmp_path) and not all(each.done() for each in both):
+        while "trainer: starts" not in _logs(tmp_path) and not all(p.done() for p in both):
             time.sleep(0.5)
         # The database goes while trainers train, and the store is busy when they come to write.
         database.stop()
@@ -115,8 +115,8 @@ def test_two_runs_at_once_survive_a_kill_a_restart_and_a_busy_store(
         threading.Timer(20, store.recover).start()
         time.sleep(30)
         database.start()
-        for each in both:
-            each.result()
+        for pending in both:
+            pending.result()
     assert one.succeeded, one.failures()
     assert two.succeeded, two.failures()
     assert [attempt.exit_code for attempt in one.tasks["transform"].attempts][:1] == [-9]
@@ -127,12 +127,17 @@ def test_two_runs_at_once_survive_a_kill_a_restart_and_a_busy_store(
         assert all(len(found) == 1 for found in states.values()), states
     run_checks.require_no_duplicates(database.url)
 
+    # Each of the two has trained a model, so the next run compares the later with the other one.
     third = run("three").execute()
     assert third.succeeded, third.failures()
     states = run_checks.executions(database.url, third.run_id)
+    assert states["trainer"] == ["CACHED"]
+    fourth = run("four").execute()
+    assert fourth.succeeded, fourth.failures()
+    states = run_checks.executions(database.url, fourth.run_id)
     assert {node for node, found in states.items() if found != ["CACHED"]} == {"baseline"}
 
-    pushed = third.artifact("pusher_pushed_model")["metadata"]["pushed_destination"]
+    pushed = fourth.artifact("pusher_pushed_model")["metadata"]["pushed_destination"]
     copied = tmp_path / "served"
     for name in object_store.store().sizes(pushed):
         target = copied / name
