@@ -173,7 +173,7 @@ def _evaluator(outcome: NodeOutcome) -> str:
 def _infra_validator(outcome: NodeOutcome) -> str:
     summary = infra_summary(outcome)
     if summary is None or not summary["blessed"]:
-        return "; ".join(summary["reasons"]) if summary else ""
+        return f"not blessed: {'; '.join(summary['reasons'])}" if summary else ""
     slowest = max(
         (one for one in summary["signatures"] if one["p99_ms"] is not None),
         key=lambda one: float(one["p99_ms"]),
