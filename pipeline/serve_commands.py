@@ -21,13 +21,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from serving.client import Client, Predictions
-
 __all__ = ["register"]
 
 REAL_SERVER = "tensorflow_model_server"
 ROWS_PER_CALL = 1000
-ROWS_SHOWN = 50
 
 
 def register(app: typer.Typer) -> None:
@@ -266,11 +263,16 @@ def predict(
             expected="either --row, once or more, or --csv",
             fix="for instance: kubetfx predict --row '{\"fare\": 12.5}'",
         )
+    from pipeline.prediction_rows import csv_rows, json_row, print_json, print_table
     from serving.client import Client
 
     name = model or (Path(context.obj).name if context.obj else "default")
     with Client(_address(address, rest=rest), name, timeout_s=timeout) as client:
-        rows = _csv_rows(csv, client, version, label) if csv else [_json_row(item) for item in row]
+        rows = (
+            csv_rows(csv, client.signatures(version=version, label=label))
+            if csv
+            else [json_row(item) for item in row]
+        )
         answers = [
             client.predict(
                 rows[start : start + ROWS_PER_CALL],
@@ -282,9 +284,9 @@ def predict(
             for start in range(0, len(rows), ROWS_PER_CALL)
         ]
     if json:
-        _print_json(answers)
+        print_json(answers)
     else:
-        _print_table(answers)
+        print_table(answers)
 
 
 def _address(address: str, *, rest: bool) -> str:
@@ -292,127 +294,3 @@ def _address(address: str, *, rest: bool) -> str:
         return address or "127.0.0.1:8500"
     address = address or "127.0.0.1:8501"
     return address if "://" in address else f"http://{address}"
-
-
-def _json_row(text: str) -> dict[str, Any]:
-    import json
-
-    try:
-        row = json.loads(text)
-    except ValueError as error:
-        raise UserError(
-            f"--row {text!r} is not JSON: {error}",
-            expected="an object in JSON, in single quotes for the shell",
-            fix="for instance --row '{\"fare\": 12.5}'",
-        ) from error
-    if not isinstance(row, dict):
-        raise UserError(
-            f"--row {text!r} is no JSON object",
-            expected="an object with one value per column",
-            fix="for instance --row '{\"fare\": 12.5}'",
-        )
-    return row
-
-
-def _csv_rows(
-    path: Path, client: Client, version: int | None, label: str | None
-) -> list[dict[str, Any]]:
-    """Reads a CSV file; empty cells are missing values, other columns than the model's are left."""
-    import csv
-    import sys
-
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"--csv {path} cannot be read: {error}",
-            expected="a CSV file in UTF-8 with a header",
-            fix="check the path and the encoding",
-        ) from error
-    if not table:
-        raise UserError(
-            f"{path} has no rows", expected="a header and at least one row", fix="add rows"
-        )
-    rows = [
-        {name: value for name, value in row.items() if name is not None and value} for row in table
-    ]
-    columns = client.signatures(version=version, label=label).get("columns")
-    if columns is None:
-        return _guess_numbers(rows)
-    unused = [name for name in table[0] if name not in columns.inputs]
-    if unused:
-        print(f"note: not used by the model: {', '.join(map(str, unused))}", file=sys.stderr)
-    return [{name: value for name, value in row.items() if name in columns.inputs} for row in rows]
-
-
-def _guess_numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Turns columns whose every value is a number into numbers."""
-    for kind in (int, float):
-        for name in {name for row in rows for name in row}:
-            cells = [row[name] for row in rows if name in row]
-            try:
-                numbers = iter([kind(cell) for cell in cells if isinstance(cell, str)])
-            except ValueError:
-                continue
-            for row in rows:
-                if isinstance(row.get(name), str):
-                    row[name] = next(numbers)
-    return rows
-
-
-def _print_json(answers: list[Predictions]) -> None:
-    import base64
-    import json
-
-    def plain(value: Any) -> str:
-        return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
-
-    document = {
-        "model": answers[0].model,
-        "version": answers[0].version,
-        "predictions": [_readable(row) for answer in answers for row in answer],
-    }
-    print(json.dumps(document, default=plain))
-
-
-def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.decode("utf-8") if isinstance(value, bytes) and _is_text(value) else value
-        for name, value in row.items()
-    }
-
-
-def _is_text(value: bytes) -> bool:
-    try:
-        value.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _print_table(answers: list[Predictions]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    first = answers[0]
-    version = f", version {first.version}" if first.version is not None else ""
-    table = Table(title=f"{first.model}{version}", title_justify="left")
-    table.add_column("row", justify="right", style="dim")
-    for name in first.columns:
-        table.add_column(name, justify="right")
-    rows = [_readable(row) for answer in answers for row in answer]
-    for number, row in enumerate(rows[:ROWS_SHOWN]):
-        table.add_row(str(number), *(_cell(row[name]) for name in first.columns))
-    console = Console(highlight=False)
-    console.print(table)
-    if len(rows) > ROWS_SHOWN:
-        console.print(f"… and {len(rows) - ROWS_SHOWN:,} more; --json prints all of them")
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list):
-        if len(value) == 1:
-            return _cell(value[0])
-        return "[" + ", ".join(_cell(item) for item in value) + "]"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

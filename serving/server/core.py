@@ -9,7 +9,8 @@ from serving.server.capture import Capture, Observation
 from serving.server.execution import Execution, Workers
 from serving.server.inference import Plan
 from serving.server.metrics import Metrics
-from serving.server.registry import Registry, ServedVersion
+from serving.server.registry import Registry
+from serving.server.served_version import ServedVersion
 from serving.server.status import Code, ServingStatus, from_runtime
 from serving.server.tensors import Array
 

@@ -21,17 +21,16 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server.core import Call, Core, Target
-from serving.server.inference import (
+from serving.server.example_calls import (
     classify_plan,
     classify_result,
     examples_of,
     multi_inference_plan,
     multi_inference_results,
-    predict_plan,
-    predict_signature,
     regress_plan,
     regress_result,
 )
+from serving.server.inference import predict_plan, predict_signature
 from serving.server.saved_model import LoadedModel
 from serving.server.status import Code, from_runtime, grpc_message, invalid
 from serving.server.tensors import array_from_proto, fill_proto

@@ -5,7 +5,7 @@ from typing import Any
 from tensorflow.core.example import example_pb2, feature_pb2
 from tensorflow.core.framework import types_pb2
 
-from serving.server.json_requests import decoded_b64, is_b64, is_lossless, lossy, type_name
+from serving.server.json_tensors import decoded_b64, is_b64, is_lossless, lossy, type_name
 from serving.server.json_text import show
 from serving.server.status import invalid
 

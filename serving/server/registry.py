@@ -6,35 +6,25 @@ their own; every change of state happens on the event loop, so nothing here need
 """
 
 import asyncio
-import enum
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.errors import UserError
 from serving.server.saved_model import LoadedModel
+from serving.server.served_version import ServedVersion, State
 from serving.server.sources import Found, ModelSource, Wanted
 from serving.server.status import Code, ServingStatus, from_runtime, invalid
 
-__all__ = ["LoadPolicy", "Registry", "ServedVersion", "State"]
+__all__ = ["LoadPolicy", "Registry"]
 
 ENDED_VERSIONS_KEPT = 50
 """Unloaded versions whose last state is still told, per model."""
 
 log = logging.getLogger("kubetfx.serve")
-
-
-class State(enum.Enum):
-    """Where a version is in its life; the numbers are those of GetModelStatus."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
 
 
 @dataclass(frozen=True)
@@ -46,42 +36,6 @@ class LoadPolicy:
     max_retries: int = 5
     retry_wait_s: float = 60.0
     allow_labels_for_unavailable: bool = False
-
-
-@dataclass
-class ServedVersion:
-    """One version of one model, from the first attempt to load it until long after its end."""
-
-    model_name: str
-    number: int
-    found: Found
-    state: State = State.START
-    error: ServingStatus | None = None
-    model: LoadedModel | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the files changed while a retry is waiting."""
-    task: asyncio.Task[None] | None = None
-    _leases: int = 0
-    _idle: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @contextmanager
-    def lease(self) -> Iterator[LoadedModel]:
-        """Holds the loaded model for one request."""
-        if self.model is None:
-            raise RuntimeError(f"version {self.number} of {self.model_name} is not loaded")
-        self._leases += 1
-        try:
-            yield self.model
-        finally:
-            self._leases -= 1
-            if self._leases == 0:
-                self._idle.set()
-
-    async def wait_idle(self) -> None:
-        """Waits until no request holds the model."""
-        while self._leases:
-            self._idle.clear()
-            await self._idle.wait()
 
 
 @dataclass

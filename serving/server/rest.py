@@ -11,14 +11,14 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.server.config_files import Monitoring
 from serving.server.core import Call, Core, Target
-from serving.server.grpc_services import SIGNATURE_DEF, metadata_response, status_response
-from serving.server.inference import (
+from serving.server.example_calls import (
     classify_plan,
     classify_result,
-    predict_plan,
     regress_plan,
     regress_result,
 )
+from serving.server.grpc_services import SIGNATURE_DEF, metadata_response, status_response
+from serving.server.inference import predict_plan
 from serving.server.json_examples import example_rows
 from serving.server.json_reading import read_json
 from serving.server.json_requests import predict_body, request_object

@@ -285,6 +285,8 @@ class ModelServer:
         Raises:
             ServingStatus: as TensorFlow Serving's ReloadConfig.
         """
+        if config.WhichOneof("config") is None:
+            return  # as a file is while it is being written; TensorFlow Serving does nothing too
         sources = sources_of(config)
         async with self._configuring:
             await self._registry.configure(sources)

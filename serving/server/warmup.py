@@ -6,15 +6,13 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.server.inference import (
-    Plan,
+from serving.server.example_calls import (
     classify_plan,
     examples_of,
     multi_inference_plan,
-    predict_plan,
-    predict_signature,
     regress_plan,
 )
+from serving.server.inference import Plan, predict_plan, predict_signature
 from serving.server.saved_model import LoadedModel
 from serving.server.status import Code, ServingStatus, invalid
 from serving.server.tensors import Array, array_from_proto

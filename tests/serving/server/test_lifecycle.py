@@ -185,8 +185,10 @@ def test_config_file_is_polled_and_labels_move(models: Any, tmp_path: Path) -> N
         config.write_text(one_model(base, policy="all {}", labels=labels % 9))
         time.sleep(0.3)
         assert labelled(server) == 2.5
-        config.write_text("model_config_list { nonsense }")
-        time.sleep(0.2)
+        for text in ("model_config_list { nonsense }", ""):
+            config.write_text(text)
+            time.sleep(0.2)
+            assert labelled(server) == 2.5
         config.write_text(one_model(base, policy="all {}", labels=labels % 2))
         wait_until(lambda: labelled(server) == 3.5)
 

@@ -1,0 +1,153 @@
+"""Rows that `kubetfx predict` is given, and the predictions that it prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serving.errors import UserError
+
+if TYPE_CHECKING:
+    from serving.client import Predictions, SignatureInfo
+
+__all__ = ["csv_rows", "json_row", "print_json", "print_table"]
+
+ROWS_SHOWN = 50
+
+
+def json_row(text: str) -> dict[str, Any]:
+    """Turns the text of `--row` into a row.
+
+    Raises:
+        UserError: when it is no JSON object.
+    """
+    import json
+
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise UserError(
+            f"--row {text!r} is not JSON: {error}",
+            expected="an object in JSON, in single quotes for the shell",
+            fix="for instance --row '{\"fare\": 12.5}'",
+        ) from error
+    if not isinstance(row, dict):
+        raise UserError(
+            f"--row {text!r} is no JSON object",
+            expected="an object with one value per column",
+            fix="for instance --row '{\"fare\": 12.5}'",
+        )
+    return row
+
+
+def csv_rows(path: Path, signatures: Mapping[str, SignatureInfo]) -> list[dict[str, Any]]:
+    """Reads a CSV file; empty cells are missing values, columns unknown to the model are left out.
+
+    Args:
+        path: a file in UTF-8 with a header.
+        signatures: the model's; `columns` tells which columns it knows.
+
+    Raises:
+        UserError: when the file cannot be read or has no rows.
+    """
+    import csv
+    import sys
+
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"--csv {path} cannot be read: {error}",
+            expected="a CSV file in UTF-8 with a header",
+            fix="check the path and the encoding",
+        ) from error
+    if not table:
+        raise UserError(
+            f"{path} has no rows", expected="a header and at least one row", fix="add rows"
+        )
+    rows = [
+        {name: value for name, value in row.items() if name is not None and value} for row in table
+    ]
+    columns = signatures.get("columns")
+    if columns is None:
+        return _guess_numbers(rows)
+    unused = [name for name in table[0] if name not in columns.inputs]
+    if unused:
+        print(f"note: not used by the model: {', '.join(map(str, unused))}", file=sys.stderr)
+    return [{name: value for name, value in row.items() if name in columns.inputs} for row in rows]
+
+
+def _guess_numbers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Turns columns whose every value is a number into numbers."""
+    for kind in (int, float):
+        for name in {name for row in rows for name in row}:
+            cells = [row[name] for row in rows if name in row]
+            try:
+                numbers = iter([kind(cell) for cell in cells if isinstance(cell, str)])
+            except ValueError:
+                continue
+            for row in rows:
+                if isinstance(row.get(name), str):
+                    row[name] = next(numbers)
+    return rows
+
+
+def print_json(answers: list[Predictions]) -> None:
+    """Prints all predictions as one JSON document."""
+    import base64
+    import json
+
+    def plain(value: Any) -> str:
+        return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+    document = {
+        "model": answers[0].model,
+        "version": answers[0].version,
+        "predictions": [_readable(row) for answer in answers for row in answer],
+    }
+    print(json.dumps(document, default=plain))
+
+
+def _readable(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value.decode("utf-8") if isinstance(value, bytes) and _is_text(value) else value
+        for name, value in row.items()
+    }
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def print_table(answers: list[Predictions]) -> None:
+    """Prints the first predictions as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    first = answers[0]
+    version = f", version {first.version}" if first.version is not None else ""
+    table = Table(title=f"{first.model}{version}", title_justify="left")
+    table.add_column("row", justify="right", style="dim")
+    for name in first.columns:
+        table.add_column(name, justify="right")
+    rows = [_readable(row) for answer in answers for row in answer]
+    for number, row in enumerate(rows[:ROWS_SHOWN]):
+        table.add_row(str(number), *(_cell(row[name]) for name in first.columns))
+    console = Console(highlight=False)
+    console.print(table)
+    if len(rows) > ROWS_SHOWN:
+        console.print(f"… and {len(rows) - ROWS_SHOWN:,} more; --json prints all of them")
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        if len(value) == 1:
+            return _cell(value[0])
+        return "[" + ", ".join(_cell(item) for item in value) + "]"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
