@@ -251,7 +251,7 @@ def predict(
     version: Annotated[int | None, typer.Option(help="A version's number.")] = None,
     label: Annotated[str | None, typer.Option(help="A version's label: stable, canary.")] = None,
     signature: Annotated[
-        str, typer.Option(help="The entry point; columns takes complete rows only.")
+        str, typer.Option(help="The entry point of the model.")
     ] = "serving_default",
     timeout: Annotated[float, typer.Option(help="Longest wait for each call, in seconds.")] = 30.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

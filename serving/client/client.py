@@ -71,7 +71,12 @@ class _Conversation:
             data = examples(taken, columns, ignore_unknown=ignore_unknown)
             tensors: Tensors = {wants_examples: (data, [len(data)], "string")}
         else:
-            tensors = column_tensors(taken, signature, ignore_unknown=ignore_unknown)
+            tensors = column_tensors(
+                taken,
+                signature,
+                fill_gaps=key == COLUMNS_SIGNATURE,
+                ignore_unknown=ignore_unknown,
+            )
         return self.wire.predict(model, key, signature, tensors)
 
     def _signature(
@@ -143,8 +148,7 @@ class Client:
 
         Args:
             rows: a dict, a sequence of dicts, tf.Examples or serialised Examples, or a DataFrame.
-            signature: the entry point; `serving_default` takes rows with missing values, `columns`
-                takes complete ones.
+            signature: the entry point; in `serving_default` and `columns` values may be missing.
             version: a version's number.
             label: a version's label, such as `canary`.
             ignore_unknown: leave out columns that the model does not know, instead of refusing.

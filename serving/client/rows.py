@@ -3,12 +3,15 @@
 Rows may be dicts, a pandas DataFrame, tf.Examples or serialised Examples. Dicts and frames become
 tf.Examples for a signature that takes these, with each value in the type that the model's
 `columns` signature gives its column; a missing value is simply left out.
+
+In that signature a double stands for a whole number that may be missing (an int64 in Examples), NaN
+and the empty text for a missing value: that is how our trainer exports it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from serving.client.answers import SignatureInfo
+from serving.client.answers import SignatureInfo, TensorDescription
 from serving.client.protos import message
 from serving.client.tensors import flatten
 from serving.errors import UserError
@@ -114,7 +117,9 @@ def _example(number: int, row: Mapping[str, Any], kinds: Mapping[str, str] | Non
             continue
         kind = kinds[name] if kinds is not None else _kind_of(values, number, name)
         converted = [_convert(item, kind, number, name) for item in values]
-        if kind in _FLOATS:
+        if kind == "double" and all(item.is_integer() for item in converted):
+            features[name].int64_list.value.extend(map(int, converted))
+        elif kind in _FLOATS:
             features[name].float_list.value.extend(converted)
         elif kind == "string":
             features[name].bytes_list.value.extend(converted)
@@ -165,6 +170,16 @@ def _convert(value: Any, kind: str, number: int, name: str) -> Any:
     )
 
 
+def _gap(description: TensorDescription) -> Any:
+    """Says what stands for a missing value of an input; None when nothing does."""
+    gap: Any = float("nan") if description.dtype in _FLOATS else None
+    if description.dtype == "string":
+        gap = ""
+    for size in reversed((description.shape or ())[1:]):
+        gap = None if gap is None or size < 0 else [gap] * size
+    return gap
+
+
 def _whole(value: Any) -> int:
     """Reads a whole number; `12.0` and `"12"` are such, `12.5` is not."""
     try:
@@ -178,9 +193,19 @@ def _whole(value: Any) -> int:
 
 
 def column_tensors(
-    rows: Sequence[Any], signature: SignatureInfo, *, ignore_unknown: bool = False
+    rows: Sequence[Any],
+    signature: SignatureInfo,
+    *,
+    fill_gaps: bool = False,
+    ignore_unknown: bool = False,
 ) -> dict[str, tuple[list[Any], list[int], str]]:
     """Turns dicts into one tensor per input: flat values, shape and type by name.
+
+    Args:
+        rows: dicts.
+        signature: tells the inputs and their types.
+        fill_gaps: put NaN or the empty text where a row has no value, instead of refusing it.
+        ignore_unknown: leave out columns that the signature does not know.
 
     Raises:
         UserError: when a row lacks an input, has one too many, or a value does not fit.
@@ -200,11 +225,13 @@ def column_tensors(
             value = row.get(name)
             if hasattr(value, "tolist"):
                 value = value.tolist()
+            if value is None and fill_gaps:
+                value = _gap(signature.inputs[name])
             if value is None:
                 raise UserError(
                     f"row {number} has no value for {name!r}",
                     expected="a value for every input of the signature",
-                    fix="fill it in, or use serving_default, where values may be missing",
+                    fix="fill it in, or use a signature where values may be missing",
                 )
             column.append(value)
         values, shape = flatten(column, name)

@@ -40,6 +40,8 @@ def run(options: ServerOptions, started: Started = announce_as_json) -> int:
     for port, flag in ((options.port, "--port"), (options.rest_api_port, "--rest_api_port")):
         check_free(options.host, port, flag)  # before the seconds that TensorFlow takes
     _raise_file_limit()
+    # Each bad request would otherwise be a warning in the log, besides its answer.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "tensorflow" not in sys.modules:
         # TensorFlow would import Keras by itself: a third of the start, and serving needs none.
         sys.modules["keras"] = None  # type: ignore[assignment]

@@ -98,6 +98,15 @@ def test_frames_and_columns_give_the_same_as_dicts(connect: Any) -> None:
     assert len(client.predict(gaps)) == 2
 
 
+def test_missing_cells_mean_the_same_in_both_signatures(connect: Any) -> None:
+    client = connect("tabular")
+    rows = [{"trips": 1, "day": 4}, {"trips": 1, "fare": 2.0, KIND: "cash"}]
+    by_examples = client.predict(rows).columns["probability"]
+    by_columns = client.predict(rows, signature="columns").columns["probability"]
+    assert by_examples == pytest.approx(by_columns, rel=1e-6)
+    assert by_examples[0] == pytest.approx(sigmoid(-0.1 - 1 + 1 + 0.5), rel=1e-5)
+
+
 def test_examples_of_any_library_are_sent_as_they_are(connect: Any) -> None:
     import tensorflow as tf
 
@@ -164,7 +173,8 @@ def test_bytes_outputs_come_back_as_bytes(connect: Any) -> None:
         ([{"fahre": 1.0}], {}, "row 0 has a column 'fahre' that the model does not know"),
         ([{"fare": 1.0}, {"fare": "x"}], {}, "row 1, column 'fare': 'x' does not fit its type"),
         ([{"trips": 1.5}], {}, "row 0, column 'trips': 1.5 does not fit"),
-        ([{"fare": 1.0}], {"signature": "columns"}, f"row 0 has no value for '{KIND}'"),
+        ([{"fare": 1.0}], {"signature": "columns"}, "row 0 has no value for 'trips'"),
+        ([{"day": "x"}], {}, "row 0, column 'day': 'x' does not fit its type"),
         ([], {}, "there are no rows"),
         ([{"fare": 1.0}, b"x"], {}, "rows are of bytes, dict"),
         ([{"fare": 1.0}], {"signature": "nope"}, "has no signature 'nope'"),

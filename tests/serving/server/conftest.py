@@ -176,9 +176,12 @@ def _tabular(folder: Path) -> None:
             tf.lookup.KeyValueTensorInitializer(["cash", "card"], [1, 2], tf.string, tf.int64), -1
         )
 
-        def model(fare: Any, kind: Any, trips: Any) -> Any:
+        def model(fare: Any, kind: Any, trips: Any, day: Any) -> Any:
             return tf.sigmoid(
-                fare / 10 + tf.cast(table.lookup(kind), tf.float32) + tf.cast(trips, tf.float32)
+                fare / 10
+                + tf.cast(table.lookup(kind), tf.float32)
+                + tf.cast(trips, tf.float32)
+                + tf.cast(day, tf.float32) / 8
             )
 
         serialized = v1.placeholder(tf.string, [None], "examples")
@@ -188,22 +191,32 @@ def _tabular(folder: Path) -> None:
                 "fare": v1.FixedLenFeature([], tf.float32, -1.0),
                 "art der Zahlung (é)": v1.FixedLenFeature([], tf.string, ""),
                 "trips": v1.FixedLenFeature([], tf.int64, 0),
+                "day": v1.FixedLenFeature([], tf.int64, 0),
             },
         )
         columns = {
             "fare": v1.placeholder(tf.float32, [None], "fare"),
             "art der Zahlung (é)": v1.placeholder(tf.string, [None], "kind"),
             "trips": v1.placeholder(tf.int64, [None], "trips"),
+            # A whole number that may be missing: a double, NaN where it is.
+            "day": v1.placeholder(tf.float64, [None], "day"),
+        }
+        filled = {
+            **columns,
+            "fare": tf.where(tf.math.is_nan(columns["fare"]), -1.0, columns["fare"]),
+            "day": tf.where(
+                tf.math.is_nan(columns["day"]), tf.zeros_like(columns["day"]), columns["day"]
+            ),
         }
         return {
             "serving_default": _signature(
                 {"examples": serialized}, {"probability": model(*parsed_values(parsed))}
             ),
-            "columns": _signature(columns, {"probability": model(*parsed_values(columns))}),
+            "columns": _signature(columns, {"probability": model(*parsed_values(filled))}),
         }
 
-    def parsed_values(values: dict[str, Any]) -> tuple[Any, Any, Any]:
-        return values["fare"], values["art der Zahlung (é)"], values["trips"]
+    def parsed_values(values: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
+        return values["fare"], values["art der Zahlung (é)"], values["trips"], values["day"]
 
     _save(folder, build)
 
