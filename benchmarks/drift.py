@@ -58,6 +58,14 @@ def _hours(late: float) -> Callable[..., npt.NDArray[Any]]:
     return draw
 
 
+def _areas(first: float) -> Callable[..., npt.NDArray[Any]]:
+    """Numbers of districts: few of them, most rows in three."""
+    areas = np.array([8, 32, 28, *range(1, 78, 7)])
+    rest = np.full(len(areas) - 3, 0.3 / (len(areas) - 3))
+    shares = np.array([first, 0.7 - 0.15 - first, 0.15, *rest])
+    return lambda random, rows: random.choice(areas, rows, p=shares)
+
+
 _EVEN = (0.4, 0.3, 0.2, 0.1)
 SHIFTS = (
     Shift("normal, the same", _normal(0), _normal(0), is_drift=False),
@@ -70,6 +78,8 @@ SHIFTS = (
     Shift("lognormal, values times 4", _lognormal(1), _lognormal(1 + np.log(4))),
     Shift("hours, the same", _hours(0), _hours(0), is_drift=False),
     Shift("hours, 30 % moved to 23", _hours(0), _hours(0.3)),
+    Shift("district numbers, the same", _areas(0.35), _areas(0.35), is_drift=False),
+    Shift("district numbers, 15 points moved", _areas(0.35), _areas(0.2)),
     Shift("text, the same", _words(*_EVEN), _words(*_EVEN), is_drift=False),
     Shift("text, 5 points moved", _words(*_EVEN), _words(0.35, 0.35, 0.2, 0.1)),
     Shift("text, 15 points moved", _words(*_EVEN), _words(0.25, 0.45, 0.2, 0.1)),

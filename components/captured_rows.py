@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from components.column_statistics import Bucket, ColumnStatistics, SplitStatistics
 from components.proto_classes import message_class
@@ -79,12 +80,7 @@ class CapturedRows:
         missing = self.rows - len(values)
         if not len(finite):
             return ColumnStatistics(name, "empty", self.rows, self.rows)
-        edges = np.quantile(finite, np.linspace(0, 1, _DECILES + 1))
-        share = len(values) / _DECILES
-        quantiles = tuple(
-            Bucket(float(low), float(high), share)
-            for low, high in pairwise(edges)
-        )
+        quantiles = _deciles(finite, len(values) / len(finite))
         counts, borders = np.histogram(finite, _DECILES)
         return ColumnStatistics(
             name,
@@ -101,7 +97,7 @@ class CapturedRows:
                 Bucket(float(low), float(high), float(count))
                 for low, high, count in zip(borders[:-1], borders[1:], counts, strict=True)
             ),
-            quantiles=quantiles,
+            quantiles=tuple(quantiles),
             not_finite=float(len(values) - len(finite)),
         )
 
@@ -115,6 +111,26 @@ class CapturedRows:
             distinct=len(counts),
             values=tuple((value, float(count)) for value, count in counts.most_common(1000)),
         )
+
+
+def _deciles(values: npt.NDArray[np.float64], weight: float) -> list[Bucket]:
+    """Buckets of about a tenth of the values; a value that fills several is not cut in two."""
+    ordered = np.sort(values)
+    shares = np.linspace(0, 1, _DECILES + 1)
+    edges = np.unique(np.quantile(ordered, shares, method="inverted_cdf"))
+    upto = np.searchsorted(ordered, edges, side="right").astype(np.float64) * weight
+    if len(edges) == 1:
+        return [Bucket(float(edges[0]), float(edges[0]), float(upto[0]))]
+    # As in TFDV's: a bucket holds its upper end, and a least value that fills a decile has a
+    # bucket of its own.
+    buckets = [
+        Bucket(float(low), float(high), float(count))
+        for (low, high), count in zip(pairwise(edges), np.diff(upto), strict=True)
+    ]
+    least = Bucket(float(edges[0]), float(edges[0]), float(upto[0]))
+    if least.count * _DECILES >= upto[-1]:
+        return [least, *buckets]
+    return [Bucket(least.low, buckets[0].high, least.count + buckets[0].count), *buckets[1:]]
 
 
 def read_captured(folder: Path) -> dict[int, CapturedRows]:

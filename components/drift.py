@@ -124,7 +124,7 @@ def _shares(column: ColumnStatistics) -> dict[str | None, float]:
 
 
 def _numeric(before: ColumnStatistics, after: ColumnStatistics) -> Drift:
-    edges = _edges(before.quantiles or after.quantiles)
+    edges = _edges(before.quantiles or after.quantiles, after.quantiles)
     one, other = _cells(before, edges), _cells(after, edges)
     cells = int(np.count_nonzero(one + other))
     freedom = max(cells - 1, 1)
@@ -151,11 +151,19 @@ def _numeric_change(before: ColumnStatistics, after: ColumnStatistics) -> str:
     return f"the mean went from {before.mean or 0.0:.6g} to {after.mean or 0.0:.6g}"
 
 
-def _edges(quantiles: Sequence[Bucket]) -> Floats:
-    """The inner borders of the deciles, each once."""
-    highs = {bucket.high for bucket in quantiles[:-1] if math.isfinite(bucket.high)}
-    lows = {quantiles[0].low} if quantiles and math.isfinite(quantiles[0].low) else set()
-    return np.array(sorted(highs | lows), dtype=np.float64)
+def _edges(before: Sequence[Bucket], after: Sequence[Bucket]) -> Floats:
+    """The inner borders of the earlier deciles, each once, and one just below the least value.
+
+    A bucket holds its upper end, so shares up to its own borders are exact, and in between they
+    are taken to grow evenly. Columns of few different values don't: where the two sets have most
+    borders in common, as such columns do, only these are used.
+    """
+    own = {bucket.high for bucket in before[:-1] if math.isfinite(bucket.high)}
+    common = own & {bucket.high for bucket in after}
+    edges = common if 2 * len(common) >= len(own) else own
+    if before and math.isfinite(before[0].low):
+        edges = {*edges, math.nextafter(before[0].low, -math.inf)}
+    return np.array(sorted(edges), dtype=np.float64)
 
 
 def _cells(column: ColumnStatistics, edges: Floats) -> Floats:
