@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any
 from components.span_paths import has_span
 from pipeline import __version__, beam_engine, preflight, source_digest
 from pipeline.config import Project
-from pipeline.config.sections import Threshold
-from pipeline.metrics import METRICS, Metric
-from trainer.problem import Model, Problem, Task, Training
+from pipeline.evaluation_config import eval_config
+from trainer.problem import Model, Problem, Training
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
@@ -106,7 +105,9 @@ def _key(project: Project, locations: Locations) -> str:
         repr(locations),
         __version__,
         source_digest.of_packages("pipeline", "components", "trainer"),
-        source_digest.of_dotted_paths(_user_code(project), project.folder),
+        source_digest.of_dotted_paths(
+            _given(project.config.preprocessing_fn, project.config.run_fn), project.folder
+        ),
         sys.version,
         importlib.metadata.version("tfx"),
     )
@@ -115,90 +116,128 @@ def _key(project: Project, locations: Locations) -> str:
 
 def _components(project: Project, locations: Locations) -> list[Any]:
     """Lists the nodes in the order of the data's way."""
+    nodes: dict[str, Any] = {}
+    _add_data_nodes(nodes, project, locations)
+    _add_model_nodes(nodes, project)
+    _add_push_nodes(nodes, project, locations)
+    return list(nodes.values())
+
+
+def _add_data_nodes(nodes: dict[str, Any], project: Project, locations: Locations) -> None:
+    """From the files to examples that may be learnt from."""
     from tfx.components.example_validator.component import ExampleValidator
     from tfx.components.schema_gen.component import SchemaGen
     from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
     from tfx.components.statistics_gen.component import StatisticsGen
+
+    from components.anomaly_gate import AnomalyGate
+
+    examples = _add(nodes, "examples", _example_gen(project))
+    statistics = _add(nodes, "statistics", StatisticsGen(examples=examples["examples"]))
+    if project.config.schema_file:
+        made = ImportSchemaGen(schema_file=_schema_file(project, locations))
+    else:
+        made = SchemaGen(statistics=statistics["statistics"], infer_feature_shape=False)
+    schema = _add(nodes, "schema", made)
+    anomalies = _add(
+        nodes,
+        "anomalies",
+        ExampleValidator(statistics=statistics["statistics"], schema=schema["schema"]),
+    )
+    previous: dict[str, Any] = {}
+    if has_span(project.config.data.path):
+        previous = _add(nodes, "previous_span", _previous_span(statistics["statistics"]))
+    gate = AnomalyGate(
+        statistics=statistics["statistics"],
+        anomalies=anomalies["anomalies"],
+        schema=schema["schema"],
+        examples=examples["examples"],
+        previous_statistics=previous.get("statistics"),
+        policy=gate_policy(project),
+        source=_source(nodes["examples"]),
+    )
+    _add(nodes, "gate", gate)
+
+
+def _add_model_nodes(nodes: dict[str, Any], project: Project) -> None:
+    """From examples to a model that is better than the last, or said not to be."""
     from tfx.components.trainer.component import Trainer
     from tfx.dsl.components.common.resolver import Resolver
     from tfx.proto import trainer_pb2
     from tfx.types import Channel, standard_artifacts
 
-    from components.anomaly_gate import AnomalyGate
     from components.baseline import BaselineStrategy
     from components.evaluator import Evaluator
-    from components.pusher import Pusher
     from components.transform import Transform
 
     config = project.config
-    examples = _example_gen(project).with_id("examples")
-    statistics = StatisticsGen(examples=examples.outputs["examples"]).with_id("statistics")
-    if config.schema_file:
-        schema = ImportSchemaGen(schema_file=_schema_file(project, locations))
-    else:
-        schema = SchemaGen(statistics=statistics.outputs["statistics"], infer_feature_shape=False)
-    schema = schema.with_id("schema")
-    anomalies = ExampleValidator(
-        statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
-    ).with_id("anomalies")
-    previous = _previous_span(project, statistics)
-    gate = AnomalyGate(
-        statistics=statistics.outputs["statistics"],
-        anomalies=anomalies.outputs["anomalies"],
-        schema=schema.outputs["schema"],
-        examples=examples.outputs["examples"],
-        previous_statistics=previous.outputs["statistics"] if previous else None,
-        policy=gate_policy(project),
-        source=_source(examples),
-    ).with_id("gate")
-    window = _window(project, examples)
-    learnt_from = window.outputs["examples"] if window else examples.outputs["examples"]
-    transform = Transform(
-        examples=learnt_from,
-        schema=schema.outputs["schema"],
-        preprocessing_fn=config.preprocessing_fn or "trainer.preprocessing.preprocessing_fn",
-        materialize=config.transform.materialize,
-        disable_statistics=True,
-        disable_analyzer_cache=True,
-        custom_config=_custom_config(
-            _without_model(config.problem),
-            [config.preprocessing_fn] if config.preprocessing_fn else [],
+    examples = learnt_from = nodes["examples"].outputs["examples"]
+    schema = nodes["schema"].outputs["schema"]
+    if config.data.window > 1:
+        learnt_from = _add(nodes, "window", _window(project, examples))["examples"]
+    transform = _add(
+        nodes,
+        "transform",
+        Transform(
+            examples=learnt_from,
+            schema=schema,
+            preprocessing_fn=config.preprocessing_fn or "trainer.preprocessing.preprocessing_fn",
+            materialize=config.transform.materialize,
+            disable_statistics=True,
+            disable_analyzer_cache=True,
+            custom_config=_custom_config(
+                _without_model(config.problem), _given(config.preprocessing_fn)
+            ),
         ),
-    ).with_id("transform")
-    transform.add_upstream_node(gate)
-    rows = transform.outputs["transformed_examples"] if config.transform.materialize else None
-    trainer = Trainer(
-        examples=rows or learnt_from,
-        transform_graph=transform.outputs["transform_graph"],
-        schema=schema.outputs["schema"],
+    )
+    nodes["transform"].add_upstream_node(nodes["gate"])
+    training = Trainer(
+        examples=transform["transformed_examples"] if config.transform.materialize else learnt_from,
+        transform_graph=transform["transform_graph"],
+        schema=schema,
         run_fn=config.run_fn or "trainer.training.run_fn",
         train_args=_parameter(TRAIN_ARGS, str, train_args(config.training.steps or 0)),
         eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
         custom_config={
-            **_custom_config(config.problem, _user_code(project)),
+            **_custom_config(config.problem, _given(config.preprocessing_fn, config.run_fn)),
             "transformed": config.transform.materialize,
         },
-    ).with_id("trainer")
+    )
+    model = _add(nodes, "trainer", training)["model"]
     baseline = Resolver(
         strategy_class=BaselineStrategy,
-        candidate=trainer.outputs["model"],
+        candidate=model,
         model=Channel(type=standard_artifacts.Model),
         model_blessing=Channel(type=standard_artifacts.ModelBlessing),
-    ).with_id("baseline")
+    )
     evaluator = Evaluator(
-        examples=examples.outputs["examples"],
-        model=trainer.outputs["model"],
-        baseline_model=baseline.outputs["model"],
-        schema=schema.outputs["schema"],
+        examples=examples,
+        model=model,
+        baseline_model=_add(nodes, "baseline", baseline)["model"],
+        schema=schema,
         eval_config=eval_config(project),
-    ).with_id("evaluator")
-    infra = _infra_validator(project, trainer, evaluator, examples)
+    )
+    _add(nodes, "evaluator", evaluator)
+
+
+def _add_push_nodes(nodes: dict[str, Any], project: Project, locations: Locations) -> None:
+    """From a blessed model to a version that servers may take."""
+    from components.pusher import Pusher
+
+    config = project.config
+    examples = nodes["examples"].outputs["examples"]
+    model = nodes["trainer"].outputs["model"]
+    evaluation = nodes["evaluator"].outputs
+    infra: dict[str, Any] = {}
+    if config.infra_validation.enabled:
+        tried = _infra_validator(project, model, evaluation["blessing"], examples)
+        infra = _add(nodes, "infra_validator", tried)
     pusher = Pusher(
-        model=trainer.outputs["model"],
-        model_blessing=evaluator.outputs["blessing"],
-        infra_blessing=infra.outputs["blessing"] if infra else None,
-        evaluation=evaluator.outputs["evaluation"],
-        examples=examples.outputs["examples"],
+        model=model,
+        model_blessing=evaluation["blessing"],
+        infra_blessing=infra.get("blessing"),
+        evaluation=evaluation["evaluation"],
+        examples=examples,
         push_destination=_parameter(PUSH_TO, str, locations.push),
         model_name=config.name,
         label=config.push.label,
@@ -206,22 +245,15 @@ def _components(project: Project, locations: Locations) -> list[Any]:
         warmup_requests=config.push.warmup_requests,
         unsent_columns=[config.label.name],
         archive=False,
-    ).with_id("pusher")
-    return [
-        examples,
-        statistics,
-        schema,
-        anomalies,
-        *([previous] if previous else []),
-        gate,
-        *([window] if window else []),
-        transform,
-        trainer,
-        baseline,
-        evaluator,
-        *([infra] if infra else []),
-        pusher,
-    ]
+    )
+    _add(nodes, "pusher", pusher)
+
+
+def _add(nodes: dict[str, Any], name: str, node: Any) -> dict[str, Any]:
+    """Puts a node into the graph and returns its outputs."""
+    nodes[name] = node.with_id(name)
+    outputs: dict[str, Any] = nodes[name].outputs
+    return outputs
 
 
 def train_args(steps: int) -> str:
@@ -258,8 +290,7 @@ def _without_model(problem: Problem | None) -> Problem | None:
     return problem.model_copy(update={"model": Model(), "training": training})
 
 
-def _user_code(project: Project) -> list[str]:
-    paths = (project.config.preprocessing_fn, project.config.run_fn)
+def _given(*paths: str | None) -> list[str]:
     return [path for path in paths if path]
 
 
@@ -283,155 +314,52 @@ def _source(examples: Any) -> dict[str, Any]:
     return {name: examples.spec.exec_properties[name] for name in wanted}
 
 
-def eval_config(project: Project) -> Any:
-    """Words the `evaluation:` section as TFMA's EvalConfig."""
-    from tensorflow_model_analysis.proto import config_pb2 as tfma
-
-    config = project.config
-    evaluation = config.evaluation
-    problem = config.problem
-    label_key = evaluation.label_key or (problem.transformed_label if problem else None)
-    prediction_key = evaluation.prediction_key or (problem.prediction_key if problem else "")
-    preprocessing = evaluation.preprocessing_signature
-    if preprocessing is None and problem is not None and not config.run_fn:
-        preprocessing = "transform_features"
-    spec = {
-        "signature_name": "serving_default",
-        "label_key": label_key or config.label.name,
-        "prediction_key": prediction_key,
-        "preprocessing_function_names": [preprocessing] if preprocessing else [],
-    }
-    slices = [tfma.SlicingSpec()]
-    for columns in evaluation.slices:
-        keys = [columns] if isinstance(columns, str) else list(columns)
-        slices.append(tfma.SlicingSpec(feature_keys=keys))
-    return tfma.EvalConfig(
-        model_specs=[
-            tfma.ModelSpec(name="candidate", **spec),
-            tfma.ModelSpec(name="baseline", is_baseline=True, **spec),
-        ],
-        slicing_specs=slices,
-        metrics_specs=[tfma.MetricsSpec(metrics=_metric_configs(project))],
-        options=_evaluation_options(project),
-    )
-
-
-def _evaluation_options(project: Project) -> Any:
-    from google.protobuf import wrappers_pb2
-    from tensorflow_model_analysis.proto import config_pb2 as tfma
-
-    options = tfma.Options()
-    if project.config.evaluation.confidence_intervals:
-        options.compute_confidence_intervals.CopyFrom(wrappers_pb2.BoolValue(value=True))
-        options.confidence_intervals.method = tfma.ConfidenceIntervalOptions.JACKKNIFE
-    return options
-
-
-_PLOTS: dict[Task, tuple[tuple[str, dict[str, Any]], ...]] = {
-    Task.BINARY: (
-        # Every hundredth, and so 0.5 as well.
-        ("ConfusionMatrixPlot", {"num_thresholds": 100}),
-        ("CalibrationPlot", {"num_buckets": 10}),
-    ),
-    Task.MULTICLASS: (("MultiClassConfusionMatrixPlot", {}),),
-}
-"""TFMA's plots from which ROC, precision and recall, calibration and the confusion are drawn."""
-
-
-def _metric_configs(project: Project) -> list[Any]:
-    from tensorflow_model_analysis.proto import config_pb2 as tfma
-
-    config = project.config
-    metrics = [tfma.MetricConfig(class_name="ExampleCount")]
-    for name in config.metrics:
-        metric = METRICS[config.task][name]
-        entry = tfma.MetricConfig(
-            class_name=metric.tfma_class, config=json.dumps({"name": metric.name})
-        )
-        threshold = config.evaluation.thresholds.get(name)
-        if threshold is not None and threshold.on == "every_slice":
-            entry.threshold.CopyFrom(_metric_threshold(metric, threshold))
-        elif threshold is not None:
-            overall = entry.per_slice_thresholds.add(slicing_specs=[tfma.SlicingSpec()])
-            overall.threshold.CopyFrom(_metric_threshold(metric, threshold))
-        metrics.append(entry)
-    for name, settings in _PLOTS.get(config.task, ()):
-        metrics.append(tfma.MetricConfig(class_name=name, config=json.dumps(settings)))
-    return metrics
-
-
-def _metric_threshold(metric: Metric, threshold: Threshold) -> Any:
-    """Words one threshold as TFMA's: fixed bounds, and a change against the baseline."""
-    from tensorflow_model_analysis.proto import config_pb2 as tfma
-
-    worded = tfma.MetricThreshold()
-    if threshold.min is not None:
-        worded.value_threshold.lower_bound.value = threshold.min
-    if threshold.max is not None:
-        worded.value_threshold.upper_bound.value = threshold.max
-    if threshold.max_regression is not None:
-        better_high = metric.higher_is_better
-        worded.change_threshold.direction = (
-            tfma.HIGHER_IS_BETTER if better_high else tfma.LOWER_IS_BETTER
-        )
-        worst = -threshold.max_regression if better_high else threshold.max_regression
-        worded.change_threshold.absolute.value = worst
-    return worded
-
-
-def _previous_span(project: Project, statistics: Any) -> Any:
-    """Looks for the statistics of the span before; None where the data have no spans."""
+def _previous_span(statistics: Any) -> Any:
+    """Looks for the statistics of the span before."""
     from tfx.dsl.components.common.resolver import Resolver
     from tfx.types import Channel
     from tfx.types.standard_artifacts import ExampleStatistics
 
     from components.spans import PreviousSpanStrategy
 
-    if not has_span(project.config.data.path):
-        return None
     return Resolver(
         strategy_class=PreviousSpanStrategy,
-        current=statistics.outputs["statistics"],
+        current=statistics,
         statistics=Channel(type=ExampleStatistics),
-    ).with_id("previous_span")
+    )
 
 
 def _window(project: Project, examples: Any) -> Any:
-    """Looks for the examples of the last spans; None where one span is all that is wanted."""
+    """Looks for the examples of the last spans."""
     from tfx.dsl.components.common.resolver import Resolver
     from tfx.types import Channel
     from tfx.types.standard_artifacts import Examples
 
     from components.spans import WindowStrategy
 
-    spans = project.config.data.window
-    if spans == 1:
-        return None
     return Resolver(
         strategy_class=WindowStrategy,
-        config={"spans": spans},
-        current=examples.outputs["examples"],
+        config={"spans": project.config.data.window},
+        current=examples,
         examples=Channel(type=Examples),
-    ).with_id("window")
+    )
 
 
-def _infra_validator(project: Project, trainer: Any, evaluator: Any, examples: Any) -> Any:
-    """Tries what the evaluator blessed in a model server; None if that is switched off."""
+def _infra_validator(project: Project, model: Any, blessing: Any, examples: Any) -> Any:
+    """Tries what the evaluator blessed in a model server."""
     from components.infra_validator.component import InfraValidator
 
     config = project.config
-    if not config.infra_validation.enabled:
-        return None
     problem = config.problem
     # What a run_fn of one's own exports is not ours to know.
     inputs = {"columns": problem.raw_columns} if problem and not config.run_fn else {}
     return InfraValidator(
-        model=trainer.outputs["model"],
-        examples=examples.outputs["examples"],
-        model_blessing=evaluator.outputs["blessing"],
+        model=model,
+        examples=examples,
+        model_blessing=blessing,
         demands=config.infra_validation.demands(inputs),
         unsent_columns=[config.label.name],
-    ).with_id("infra_validator")
+    )
 
 
 def _example_gen(project: Project) -> Any:
