@@ -43,8 +43,8 @@
       const names = spec.lines.map((line) => line.name);
       const points = spec.lines.flatMap((line) => line.points.map(([x, y]) => ({ x, y, name: line.name })));
       return Plot.plot({
-        width, height: Math.min(300, width * 0.62), style, marginLeft: 54, grid: true,
-        x: { label: spec.x, tickFormat: tick, ticks: 6 }, y: { label: spec.y },
+        width, height: Math.min(300, width * 0.62), style, marginLeft: 54, marginBottom: 42, grid: true,
+        x: { label: spec.x, labelOffset: 38, tickFormat: tick, ticks: 6 }, y: { label: spec.y },
         color: { domain: names, range: colours, legend: true },
         ariaLabel: spec.y + " over " + spec.x,
         marks: [
