@@ -118,12 +118,13 @@ def summary(
 ) -> dict[str, float]:
     taken = sorted(seconds for at, seconds in times if since <= at <= until)
     if not taken:
-        return {"requests_per_s": 0.0, "p50_ms": 0.0, "p99_ms": 0.0, "failures": failures}
+        raise RuntimeError("no answers")
     return {
         "requests_per_s": len(taken) / (until - since),
         "p50_ms": taken[len(taken) // 2] * 1e3,
         "p99_ms": taken[int(len(taken) * 0.99)] * 1e3,
         "failures": failures,
+        "answers": len(times),
     }
 
 
