@@ -328,7 +328,7 @@ class _ColumnNotes:
         low, high = pc.min_max(numbers).as_py().values()
         if low is None:
             return
-        self.sum += pc.sum(pc.cast(numbers, pa.float64())).as_py()
+        self.sum += pc.sum(pc.cast(numbers, pa.float64(), safe=False)).as_py()
         if self.range is not None:
             low, high = min(low, self.range[0]), max(high, self.range[1])
         self.range = (low, high)

@@ -127,3 +127,9 @@ def test_inspection_needs_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""
+
+
+def test_whole_numbers_at_the_ends_of_64_bits_are_summed_as_well(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n9223372036854775807,1\n-9223372036854775808,2\n")
+    column = inspect(str(tmp_path / "a.csv")).column("x")
+    assert (column.min, column.max) == (-(2**63), 2**63 - 1)
