@@ -2,11 +2,14 @@
 
 Layers, outermost first; each knows only those below it:
 
-    process           ports, signals, drain: one running server
-    grpc_services, rest      the two wires: protocol objects in, protocol objects out
-    inference         TensorFlow Serving's five calls on named numpy arrays
+    process           signals, log, exit code: a server as a process
+    server            ports, health, drain: a server in an event loop
+    grpc_services, rest      the two wires
+    inference, example_calls TensorFlow Serving's five calls on named numpy arrays
+    json_*            REST's JSON, read and written as TensorFlow Serving does
     execution         where a run happens: in line, in a worker, merged into a batch
-    registry          which versions of which models are loaded, and who may use them
+    registry          which versions of which models are loaded, and who holds them
+    sources           which versions ought to be: the ledger, or a policy and a folder
     saved_model       one SavedModel on disk as a runnable graph
 
 Nothing here imports TensorFlow until a server starts.

@@ -9,6 +9,8 @@ import resource
 import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from typing import TextIO
 
@@ -49,6 +51,7 @@ def run(options: ServerOptions, started: Started = announce_as_json) -> int:
     _log_to(chatter.screen)
     try:
         code: int = uvloop.run(_serve(options, started, chatter))
+        _end_stuck_threads(code)
         return code
     finally:
         chatter.show()
@@ -88,6 +91,17 @@ async def _serve(options: ServerOptions, started: Started, chatter: "_NativeChat
     finally:
         stopping.cancel()
         await server.stop()
+
+
+def _end_stuck_threads(code: int) -> None:
+    """Ends the process now if a run or a load goes on after the drain; Python would wait for it."""
+    until = time.monotonic() + 1
+    while any(thread.name.startswith("serving-") for thread in threading.enumerate()):
+        if time.monotonic() > until:
+            log.warning("a run goes on after the drain and is given up")
+            sys.stdout.flush()
+            os._exit(code)
+        time.sleep(0.02)
 
 
 def _raise_file_limit() -> None:

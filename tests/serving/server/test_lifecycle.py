@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,30 @@ def test_sigterm_lets_requests_finish_and_ends_the_process(models: Any, tmp_path
     log = (tmp_path / "server.log").read_text()
     assert "draining" in log
     assert "Traceback" not in log
+
+
+def test_sigterm_ends_the_process_even_if_a_run_does_not(models: Any, tmp_path: Path) -> None:
+    from serving.server.child import started
+
+    base = models.copy(tmp_path, {1: "slow"})
+    options = ServerOptions(
+        model_base_path=str(base), model_name="m", port=0, rest_api_port=-1,
+        drain_timeout_seconds=1, rest_api_timeout_in_ms=600_000,
+    )  # fmt: skip
+    with started(options, tmp_path / "server.log") as child:
+        url = f"http://{child.rest_address}/v1/models/m:predict"
+
+        def for_ever() -> None:
+            with suppress(OSError):
+                urllib.request.urlopen(url, b'{"instances": [10000000]}', timeout=60).close()
+
+        thread = threading.Thread(target=for_ever)
+        thread.start()
+        time.sleep(0.5)
+        child.process.send_signal(signal.SIGTERM)
+        assert child.process.wait(20) == 0
+        thread.join(30)
+    assert "Traceback" not in (tmp_path / "server.log").read_text()
 
 
 def test_unix_socket_and_cors_headers(models: Any, tmp_path: Path) -> None:
