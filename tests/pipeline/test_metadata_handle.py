@@ -61,6 +61,22 @@ def test_the_fault_that_the_stored_backslash_works_around_is_still_there(
         store.put_artifacts([mlmd.Artifact(type_id=kind, uri="a\\b")])
 
 
+def test_artifacts_come_in_the_order_in_which_they_were_asked_for(
+    database: PostgresServer,
+) -> None:
+    with metadata_handle.MetadataHandle(metadata.connection(database.url)) as handle:
+        kind = handle.store.put_artifact_type(mlmd.ArtifactType(name="T3"))
+        made = handle.store.put_artifacts(
+            [mlmd.Artifact(type_id=kind, uri=f"u{number}") for number in range(8)]
+        )
+        # PostgreSQL moves a row that is written again to the end.
+        [first] = handle.store.get_artifacts_by_id(made[:1])
+        first.uri = "changed"
+        handle.store.put_artifacts([first])
+        for asked in (made, made[::-1], made[3:] + made[:3]):
+            assert [each.id for each in handle.store.get_artifacts_by_id(asked)] == asked
+
+
 def test_store_that_is_away_for_a_while_is_waited_for(database: PostgresServer) -> None:
     handle = metadata_handle.MetadataHandle(metadata.connection(database.url))
     with handle:
