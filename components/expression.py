@@ -150,7 +150,7 @@ class _Evaluation:
                 zero = pc.equal(divisor, 0.0)
                 divisor = pc.if_else(zero, pa.scalar(None, pa.float64()), divisor)
                 return pc.divide(pc.cast(left, pa.float64(), safe=False), divisor)
-            return _ARITHMETIC[type(operator)](left, right)
+            return _ARITHMETIC[type(operator)](*_same_kind(left, right))
         except pa.ArrowInvalid as error:
             self.refuse(
                 node,
@@ -194,7 +194,7 @@ class _Evaluation:
                     "column with any cell that is no number is text (see missing_values)",
                 )
         else:
-            pair = [self.number(node, side) for side in (left, right)]
+            pair = _same_kind(*(self.number(node, side) for side in (left, right)))
         return operation(*pair)
 
     def call(self, node: ast.expr, name: str, args: list[ast.expr]) -> Any:
@@ -209,7 +209,7 @@ class _Evaluation:
         if name == "abs":
             return pc.abs_checked(numbers[0])
         element_wise = pc.min_element_wise if name == "min" else pc.max_element_wise
-        return element_wise(*numbers, skip_nulls=False)
+        return element_wise(*_same_kind(*numbers), skip_nulls=False)
 
     def number(self, node: ast.expr, value: Any) -> Any:
         """Lets numbers through; truth values count as 0 and 1."""
@@ -258,6 +258,16 @@ class _Evaluation:
         raise UserError(
             f"{self.expression.place}: {problem}\n{shown}", expected=expected, fix=fix
         ) from cause
+
+
+def _same_kind(*numbers: Any) -> list[Any]:
+    """Makes fractions of all numbers if one is, rounding whole numbers beyond 53 bits.
+
+    Arrow would do so by itself, but refuses a whole number that a fraction can't hold exactly.
+    """
+    if any(pa.types.is_floating(number.type) for number in numbers):
+        return [pc.cast(number, pa.float64(), safe=False) for number in numbers]
+    return list(numbers)
 
 
 def _is_text(kind: pa.DataType) -> bool:

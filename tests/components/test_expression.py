@@ -155,3 +155,12 @@ def test_values_are_those_of_python(text: str, x: int, y: float) -> None:
     # Fractions may round differently where Python computes with exact whole numbers first.
     if not math.isclose(x, y):
         assert computed == [expected] * 2
+
+
+def test_whole_numbers_beyond_53_bits_meet_fractions() -> None:
+    batch = pa.RecordBatch.from_arrays(
+        [pa.array([2**63 - 1, -(2**63), 5]), pa.array([0.5, 1.0, 9.0])], ["a", "b"]
+    )
+    assert Expression.parse("a > b").evaluate(batch).to_pylist() == [1, 0, 0]
+    assert Expression.parse("max(a, b) > 8").evaluate(batch).to_pylist() == [1, 0, 1]
+    assert Expression.parse("a + b > 3").evaluate(batch).to_pylist() == [1, 0, 1]
