@@ -119,16 +119,17 @@ def run(
             "artifacts": str(folder / "artifacts"),
             "metadata": str(folder / "metadata.sqlite"),
         }
+        # Asked before stdout is sent to the log, which is no terminal and has no width.
+        is_terminal, width = console.is_terminal, console.width
         with chatter.redirected_to(log) as screen:
             board_console = Console(
                 file=screen,
-                force_terminal=console.is_terminal,
-                width=console.width,
+                force_terminal=is_terminal,
+                width=width,
                 no_color=console.no_color,
+                quiet=console.quiet,
                 highlight=False,
             )
-            if console.quiet:
-                board_console.quiet = True
             try:
                 _run_nodes(project, folder, result, board_console, serve_check)
             finally:
