@@ -58,7 +58,15 @@ class StepBoard(logging.Handler):
         logger.setLevel(logging.INFO)
         logger.addHandler(self)
         if self.console.is_terminal:
-            self._live = Live(self, console=self.console, refresh_per_second=8, transient=True)
+            # Live would show what libraries print; that belongs into the log.
+            self._live = Live(
+                self,
+                console=self.console,
+                refresh_per_second=8,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._live.start()
         return self
 

@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.timeout(200)
 def test_running_step_moves_on_a_terminal_and_no_line_wraps(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("a,b\n" + "".join(f"{i / 7},{i % 2}\n" for i in range(80)))
-    (tmp_path / "mine.py").write_text("def run_fn(fn_args):\n    raise ValueError('x' * 200)\n")
+    (tmp_path / "mine.py").write_text(
+        "import sys\n\ndef run_fn(fn_args):\n    print('library noise', file=sys.stderr)\n"
+        "    print('library noise')\n    raise ValueError('x' * 200)\n"
+    )
     (tmp_path / "pipeline.yaml").write_text(
         "name: p\ndata: {path: data.csv}\nlabel: {column: b}\ntask: binary\n"
         "features: [{name: a, kind: numeric}]\nrun_fn: mine.run_fn\n"
@@ -39,6 +42,7 @@ def test_running_step_moves_on_a_terminal_and_no_line_wraps(tmp_path: Path) -> N
     # The spinner's frames, drawn while the first step runs.
     assert len(set(re.findall("[⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏]", text))) > 3
     steps = [line for line in text.replace("\r", "\n").splitlines() if line.startswith(("✓", "✗"))]
+    assert "library noise" not in text
     assert steps[-1].startswith("✗ trainer")
     assert steps[-1].endswith("…")
     assert max(len(line) for line in steps) <= 80
