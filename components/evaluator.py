@@ -108,11 +108,22 @@ def _slices(evaluation: str, has_baseline: bool) -> list[dict[str, Any]]:
             # Only where they were asked for.
             **({"intervals": intervals[key]} if intervals.get(key) else {}),
         }
-        for key, metrics in sorted(candidate.items(), key=lambda row: (len(row[0]), str(row[0])))
+        for key, metrics in sorted(candidate.items(), key=lambda row: _as_people_count(row[0]))
     ]
 
 
 _SliceKey = tuple[tuple[str, Any], ...]
+
+
+def _as_people_count(key: _SliceKey) -> tuple[Any, ...]:
+    """Orders slices by their columns, then by value: 2 before 10, and numbers before words."""
+    values = []
+    for _, value in key:
+        try:
+            values.append((0, float(value), ""))
+        except (TypeError, ValueError):
+            values.append((1, 0.0, str(value)))
+    return len(key), [column for column, _ in key], values
 
 
 def _metrics_by_slice(
