@@ -158,6 +158,9 @@ class Kubernetes(Section):
     data_root: str = "/mnt/kubetfx"
     """Where the payloads are: a mounted path, `gs://bucket/prefix` or `s3://bucket/prefix`."""
 
+    data_path: str | None = None
+    """Where the data are on the cluster; by default `data.path`."""
+
     volumes: tuple[Claim, ...] = (Claim(claim="kubetfx-data", mount="/mnt/kubetfx"),)
     """Persistent volume claims mounted in every step."""
 
