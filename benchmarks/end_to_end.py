@@ -35,7 +35,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv" / "bin" / "python"
 TIMEOUT_S = 900
 
-NOT_IN_STOCK: tuple[str, ...] = ()
+NOT_IN_STOCK: tuple[str, ...] = (
+    "--no-serve-check",
+    "-p",
+    "infra_validation.enabled=false",
+)
 
 STOCK = """
 import json, os, sys
