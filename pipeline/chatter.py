@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["redirected_to"]
+__all__ = ["hushed", "redirected_to"]
 
 
 @contextmanager
@@ -49,3 +49,10 @@ def redirected_to(log: Path) -> Iterator[TextIO]:
         screen.close()
         handler.close()
         handler.stream.close()
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Drops what libraries print, for commands that only load them; errors are raised as ever."""
+    with redirected_to(Path(os.devnull)):
+        yield

@@ -39,6 +39,7 @@ def compile_command(
     """Compile a pipeline for open-source Kubeflow Pipelines."""
     from rich.console import Console
 
+    from pipeline import chatter
     from pipeline.config import read_project
     from pipeline.kubeflow import spec
 
@@ -46,10 +47,12 @@ def compile_command(
     project = read_project(config, param)
     file = output or spec.spec_file(project)
     if check:
-        spec.check_fresh(project, file)
+        with chatter.hushed():
+            spec.check_fresh(project, file)
         console.print(f"[green]fresh[/] {file}")
         return
-    text = spec.compile_spec(project)
+    with chatter.hushed():
+        text = spec.compile_spec(project)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     console.print(f"[green]wrote[/] {file}")
@@ -86,16 +89,18 @@ def submit_command(
     """Compile a pipeline and start a run of it on a cluster."""
     from rich.console import Console
 
+    from pipeline import chatter
     from pipeline.config import read_project
     from pipeline.kubeflow import submit
 
     project = read_project(config, param)
-    run = submit.start(
-        project,
-        submit.Cluster(host, namespace, pipeline_root, service_account),
-        experiment or project.config.name,
-        submit.parsed_arguments(project, argument),
-    )
+    with chatter.hushed():
+        run = submit.start(
+            project,
+            submit.Cluster(host, namespace, pipeline_root, service_account),
+            experiment or project.config.name,
+            submit.parsed_arguments(project, argument),
+        )
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[green]started[/] run {run.id}\n  {run.url}")
     if wait:
