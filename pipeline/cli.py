@@ -48,7 +48,7 @@ def run(
     config: Config = DEFAULT_CONFIG,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for all that is made. [outputs/<name>]"),
+        typer.Option("--output", "-o", help="Folder for all that is made. [outputs/NAME]"),
     ] = None,
     param: Params = [],  # noqa: B006  (Typer needs a plain default)
     serve_check: Annotated[
@@ -67,6 +67,12 @@ def run(
     from pipeline import local_run, preflight, run_summary
     from pipeline.config import read_project
 
+    if config == DEFAULT_CONFIG and not config.exists():
+        raise UserError(
+            f"no pipeline is named, and the default, {config}, is not below this folder.",
+            expected="the path of a pipeline.yaml, or of the folder that holds one",
+            fix="kubetfx run PATH; make one with `kubetfx init data.csv --label COLUMN`",
+        )
     project = read_project(config, param)
     preflight.check(project)
     console = Console(highlight=False, quiet=json, width=None if sys.stdout.isatty() else 120)
@@ -85,7 +91,7 @@ def init(
     data: Annotated[str, typer.Argument(help="A CSV file, a folder of them, or a pattern.")],
     label: Annotated[str, typer.Option("--label", "-l", help="The column to predict.")],
     folder: Annotated[
-        Path | None, typer.Option("--folder", "-f", help="Where to put it. [./<name of the data>]")
+        Path | None, typer.Option("--folder", "-f", help="Where to put it. [./NAME_OF_THE_DATA]")
     ] = None,
     delimiter: Annotated[str, typer.Option(help="Between two cells.")] = ",",
 ) -> None:

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def compile_command(
     config: _Config = _DEFAULT_CONFIG,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File. [kfp_specs/<name>.yaml]")
+        Path | None, typer.Option("--output", "-o", help="File. [kfp_specs/NAME.yaml]")
     ] = None,
     param: _Params = [],  # noqa: B006  (Typer needs a plain default)
     check: Annotated[

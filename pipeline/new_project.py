@@ -170,6 +170,7 @@ def draft(
         "  hidden_units: [64, 32]",
         "",
         "training:",
+        f"  batch_size: {_batch_size(facts.rows)}",
         "  epochs: 10",
         "  early_stopping: {patience: 3}",
         "",
@@ -221,7 +222,18 @@ def _reason_to_leave_out(column: ColumnFacts) -> str:
         return "empty in every row"
     if column.is_constant and not column.missing:
         return f"{column.examples[0]!r} in every row"
+    cell = column.first_text
+    if cell is not None:
+        return (
+            f"numbers, but {cell.text!r} in line {cell.line}: mend such cells, or add them to "
+            "data.missing_values and the column to the features"
+        )
     present = column.rows - column.missing
+    low, high = column.min, column.max
+    if isinstance(low, int) and isinstance(high, int) and column.distinct_is_exact:
+        counts_up = column.distinct == present and high - low < 2 * present
+        if counts_up and present > 50:
+            return "every row has a number of its own, counting up, as an id does"
     unique = not column.distinct_is_exact or column.distinct >= 0.9 * present
     if unique and present > 50 and column.type == "string" and not column.is_iso8601:
         return "almost every row has a value of its own, as an id or a free text does"
@@ -274,6 +286,11 @@ def _scalar(text: str) -> str:
     if _PLAIN.match(text) and text.casefold() not in _YAML_WORDS:
         return text
     return json.dumps(text, ensure_ascii=False)
+
+
+def _batch_size(rows: int) -> int:
+    """A power of two that leaves some dozens of steps in each pass over the rows."""
+    return max(8, min(256, 1 << (max(1, rows // 40)).bit_length() - 1))
 
 
 def _name(data: str) -> str:

@@ -143,7 +143,13 @@ def _check_label(project: Project, facts: TableFacts, files: Sequence[DataFile])
             fix="choose another label, or bring data with both outcomes",
         )
     if task is Task.REGRESSION and not column.is_numeric:
-        raise _not_numeric(column, place, "a label of task: regression")
+        refusal = _not_numeric(column, place, "a label of task: regression")
+        raise UserError(
+            refusal.what,
+            expected=refusal.expected,
+            fix="use task: binary or multiclass for text; or mend the cell, or add it to "
+            "data.missing_values",
+        )
     if task is Task.BINARY:
         _check_binary(project, column, place)
 
@@ -169,8 +175,12 @@ def _check_binary(project: Project, column: ColumnFacts, place: str) -> None:
             f"{place}: the label {column.name!r} has {column.distinct:,} different values, "
             f"such as {', '.join(column.examples[:3])}.",
             expected="two values for task: binary",
-            fix=f"use task: multiclass or regression, or an expression such as "
-            f"`{column.name} > {column.examples[0]}`",
+            fix="use task: multiclass or regression, or an expression such as "
+            + (
+                f"`{column.name} > {column.examples[0]}`"
+                if column.is_numeric
+                else f"`{column.name} == '{column.examples[0]}'`"
+            ),
         )
     if project.config.label.positive is None and not column.is_boolean:
         values = " and ".join(repr(value) for value in column.examples)

@@ -22,10 +22,16 @@ class Document:
     file: Path
     values: dict[str, Any]
     lines: Mapping[KeyPath, int] = field(repr=False)
+    overridden: frozenset[KeyPath] = frozenset()
+    """Values that an override put in the place of the file's."""
 
     def place(self, path: KeyPath) -> str:
         """Names file, line and key of a value; a missing value stands at its nearest parent."""
         key = dotted(path)
+        for given in self.overridden:
+            is_below = path[: len(given)] == given
+            if is_below or (path and path not in self.lines and given[: len(path)] == path):
+                return f"--param {key}"
         for length in range(len(path), -1, -1):
             line = self.lines.get(path[:length])
             if line is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Project:
         return self.document.place(keys)
 
 
-def read_project(file: Path, overrides: Iterable[str] = ()) -> Project:
+def read_project(file: Path, overrides: Sequence[str] = ()) -> Project:
     """Reads and checks one pipeline configuration.
 
     Args:
@@ -65,7 +65,8 @@ def read_project(file: Path, overrides: Iterable[str] = ()) -> Project:
     values: Any = document.values
     for override in overrides:
         values = _overridden(values, override)
-    document = Document(document.file, values, document.lines)
+    given = frozenset(_keys(override) for override in overrides)
+    document = Document(document.file, values, document.lines, given)
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
@@ -75,8 +76,8 @@ def read_project(file: Path, overrides: Iterable[str] = ()) -> Project:
 
 def _overridden(values: Any, override: str) -> Any:
     """Returns `values` with one `a.b=value` applied; the input stays as it is."""
-    key, equals, text = override.partition("=")
-    keys = tuple(part for part in key.strip().split(".") if part)
+    _, equals, text = override.partition("=")
+    keys = _keys(override)
     if not equals or not keys:
         raise UserError(
             f"--param {override}: not understood.",
@@ -101,6 +102,10 @@ def _overridden(values: Any, override: str) -> Any:
             fix="quote the value",
         ) from error
     return _with_value(values, keys, value)
+
+
+def _keys(override: str) -> tuple[str, ...]:
+    return tuple(part for part in override.partition("=")[0].strip().split(".") if part)
 
 
 def _with_value(values: Any, keys: tuple[str, ...], value: Any) -> Any:

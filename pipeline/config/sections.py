@@ -336,6 +336,7 @@ class Config(Section):
                 "preprocessing_fn is your own, run_fn is not given",
                 expected="a run_fn that reads what your preprocessing_fn makes",
                 fix="add run_fn, or describe the features instead of preprocessing_fn",
+                key="preprocessing_fn",
             )
         if not self.preprocessing_fn:
             self._problem()

@@ -85,7 +85,7 @@ MISTAKES = [
     ("label: {column: tip}", "label: {column: miles}", "label", "also a feature"),
     ("label: {column: tip}", "label: {column: tip", "line 6", "not valid YAML"),
     ("task: regression", "task: regression\nrun_fn: train", "line 7, key 'run_fn'", "letters"),
-    ("task: regression", "task: regression\npreprocessing_fn: a.b", "line 1", "run_fn"),
+    ("task: regression", "task: regression\npreprocessing_fn: a.b", "line 7", "run_fn"),
 ]
 
 
@@ -95,6 +95,7 @@ def test_mistake_is_told_with_its_place_and_remedy(
 ) -> None:
     assert good in GOOD
     error = refusal(tmp_path, GOOD.replace(good, bad, 1))
+    assert "--param" not in error.what
     assert place in error.what
     assert str(tmp_path / "pipeline.yaml") in error.what
     assert advice in str(error)
@@ -137,7 +138,9 @@ def test_override_replaces_one_value_and_nothing_else(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_override_is_refused(tmp_path: Path, override: str, said: str) -> None:
-    assert said in str(refusal(tmp_path, GOOD, override))
+    error = refusal(tmp_path, GOOD, override)
+    assert said in str(error)
+    assert "--param" in error.what
 
 
 @pytest.fixture(scope="module")
