@@ -72,7 +72,7 @@ def explain(run: Run) -> Explanation:
         return _stopped(run, verdict, findings)
     if failure:
         return Explanation(
-            f"step {failure['step']} failed",
+            f"{run.outcome} in step {failure['step']}",
             failure["step"],
             (failure["what"],),
             failure["expected"],

@@ -58,7 +58,7 @@ class RunResult:
     Attributes:
         run_id: names the run in the metadata and its folder.
         outcome: `pushed`, `not_blessed` by the evaluation, `not_pushed` for another reason,
-            `stopped` by a gate, or `failed`.
+            `stopped` by a gate, `failed`, or `interrupted` by hand.
         steps: in the order of the graph.
         evaluation: the evaluator's summary.
         infra: the infra validator's summary.
@@ -172,10 +172,18 @@ def _run_nodes(
         board.finish("done", "graph and metadata")
         from pipeline import launch
 
-        for node in launch.node_ids(ir):
-            board.start(node)
-            outcomes[node] = _run_node(node, ir, connection, project, result, board)
-            _note(result, outcomes[node])
+        try:
+            for node in launch.node_ids(ir):
+                board.start(node)
+                outcomes[node] = _run_node(node, ir, connection, project, result, board)
+                _note(result, outcomes[node])
+        except KeyboardInterrupt:
+            from ml_metadata import MetadataStore
+
+            from pipeline import metadata
+
+            metadata.abandon_unfinished(MetadataStore(connection), folder / "artifacts")
+            raise
         is_new = outcomes["pusher"].state == "done"
         if result.pushed is not None and (is_new if serve_check is None else serve_check):
             _check_serving(project, result, outcomes["examples"], board)
@@ -193,6 +201,13 @@ def _run_node(
         gate_stop.require_passed(outcome)
     except KeyboardInterrupt:
         board.finish("stopped", "interrupted; a new run continues here")
+        result.outcome = "interrupted"
+        result.failure = {
+            "step": node,
+            "what": f"the run was interrupted in step {node}.",
+            "expected": "a run to its end",
+            "fix": "start it again: it continues with this step",
+        }
         raise
     except Exception as error:
         told = failure.explain(error, node, log, project.folder)
@@ -204,7 +219,7 @@ def _run_node(
         result.failure = {"step": node, **clauses}
         raise told from error
     detail = step_facts.describe(outcome)
-    seconds = board.finish(outcome.state, detail)
+    seconds = board.finish(outcome.state, detail, refused=step_facts.is_refusal(outcome))
     result.steps.append(StepResult(node, outcome.state, round(seconds, 2), detail))
     if outcome.state == "failed":
         raise failure.StepFailure(

@@ -99,11 +99,14 @@ class Run:
 
     @property
     def outcome(self) -> str:
-        """`pushed`, `not_blessed`, `not_pushed`, `stopped`, `failed`, `running` or `unfinished`."""
+        """How it ended: `pushed`, `not_blessed`, `not_pushed`, `stopped`, `failed`, `interrupted`.
+
+        Or that it did not: `running`, `unfinished`.
+        """
         if self._pushed():
             return "pushed"
         states = {step.state for step in self.steps}
-        if self.summary.get("outcome") in ("stopped", "failed"):
+        if self.summary.get("outcome") in ("stopped", "failed", "interrupted"):
             return str(self.summary["outcome"])
         if "failed" in states:
             return "failed"

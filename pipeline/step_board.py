@@ -91,8 +91,13 @@ class StepBoard(logging.Handler):
             self._last_plain = time.monotonic()
             self._print(self._line("…", "", running.name, running.elapsed_s, running.detail))
 
-    def finish(self, state: str, detail: str = "") -> float:
+    def finish(self, state: str, detail: str = "", *, refused: bool = False) -> float:
         """Ends the running step and leaves its line on the screen.
+
+        Args:
+            state: done, cached, skipped, failed or stopped.
+            detail: a few words beside it.
+            refused: the step did its work and decided against the model.
 
         Returns:
             The step's time. Units: seconds.
@@ -100,7 +105,7 @@ class StepBoard(logging.Handler):
         assert self._running is not None
         running, self._running = self._running, None
         elapsed_s = running.elapsed_s
-        mark, style = _MARKS[state]
+        mark, style = _MARKS["stopped" if refused else state]
         shown = f"{state}  {detail}" if state in ("cached", "skipped") and detail else detail
         self._print(self._line(mark, style, running.name, elapsed_s, shown or state))
         return elapsed_s

@@ -11,7 +11,7 @@ from pipeline import gate_stop
 from pipeline.launch import NodeOutcome
 from pipeline.report import payload
 
-__all__ = ["describe", "evaluation_summary", "infra_summary"]
+__all__ = ["describe", "evaluation_summary", "infra_summary", "is_refusal"]
 
 
 def describe(outcome: NodeOutcome) -> str:
@@ -24,6 +24,20 @@ def describe(outcome: NodeOutcome) -> str:
     except (OSError, KeyError, ValueError):
         # Words beside a step are not worth failing a run for.
         return ""
+
+
+def is_refusal(outcome: NodeOutcome) -> bool:
+    """Tells whether a step that did its work decided against the model."""
+    output, decision = _DECISIONS.get(outcome.node, ("", ""))
+    artifact = outcome.output(output)
+    return artifact is not None and artifact.properties.get(decision) == 0
+
+
+_DECISIONS = {
+    "evaluator": ("blessing", "blessed"),
+    "infra_validator": ("blessing", "blessed"),
+    "pusher": ("pushed_model", "pushed"),
+}
 
 
 def evaluation_summary(outcome: NodeOutcome) -> dict[str, Any] | None:

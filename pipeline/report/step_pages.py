@@ -224,6 +224,43 @@ def _evaluator(outcome: StepOutcome) -> list[str]:
     return evaluation_parts.parts(payload.read_json(_uri(outcome, "evaluation"), "summary.json"))
 
 
+def _infra_validator(outcome: StepOutcome) -> list[str]:
+    tried = payload.read_json(_uri(outcome, "blessing"), "summary.json")
+    if not tried["checked"]:
+        return [fragments.verdict("Not tried in a model server", "bad", tried["reasons"])]
+    tone: fragments.Tone = "good" if tried["blessed"] else "bad"
+    text = "Served as it was trained" if tried["blessed"] else "Refused by the model server"
+    memory = tried["peak_memory_gib"]
+    return [
+        fragments.verdict(text, tone, [*tried["reasons"], *tried["notes"]]),
+        fragments.facts(
+            {
+                "load time": _with_unit(tried["load_s"], "s"),
+                "peak memory": _with_unit(memory, "GiB"),
+                "of which before the model": _with_unit(tried["memory_before_load_gib"], "GiB"),
+            }
+        ),
+        fragments.table(
+            ("signature", "requests", "p50, ms", "p99, ms", "REST p50, ms", "largest difference"),
+            [
+                (
+                    each["name"],
+                    each["requests"],
+                    *(
+                        "–" if each.get(key) is None else each[key]
+                        for key in ("p50_ms", "p99_ms", "rest_p50_ms", "largest_difference")
+                    ),
+                )
+                for each in tried["signatures"]
+            ],
+        ),
+    ]
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return "–" if value is None else f"{value:.3g} {unit}"
+
+
 def _pusher(outcome: StepOutcome) -> list[str]:
     artifact = outcome.output("pushed_model")
     properties = artifact.properties if artifact else {}
@@ -253,5 +290,6 @@ _PAGES: dict[str, Callable[[Any], list[str]]] = {
     "trainer": _trainer,
     "baseline": _baseline,
     "evaluator": _evaluator,
+    "infra_validator": _infra_validator,
     "pusher": _pusher,
 }

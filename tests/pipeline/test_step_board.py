@@ -23,12 +23,15 @@ def test_log_gets_one_plain_line_per_step() -> None:
         board.finish("cached", "1,000 steps")
         board.start("trainer")
         board.finish("failed", "no such column " + "x" * 200)
+        board.start("trainer")
+        board.finish("done", "not blessed", refused=True)
     lines = stream.getvalue().splitlines()
     assert lines[0].startswith("✓ examples")
     assert lines[0].endswith("s  15,002 rows")
     assert lines[1].endswith("cached  1,000 steps")
     assert lines[2].endswith("x" * 200)
-    assert len(lines) == 3
+    assert lines[3].startswith("■ trainer")
+    assert len(lines) == 4
     assert "\x1b" not in stream.getvalue()
     assert 0 <= seconds < 1
 
