@@ -345,7 +345,7 @@ def _ledger(base: str) -> list[str]:
         return [fragments.paragraph(f"The ledger can't be read: {error}")]
     rows = [
         (
-            entry.version,
+            str(entry.version),
             ", ".join(document.names_of(entry.version)) or None,
             entry.state,
             f"{entry.created:%Y-%m-%d %H:%M}",
@@ -354,7 +354,7 @@ def _ledger(base: str) -> list[str]:
         for entry in reversed(document.versions)
     ]
     history = [
-        (f"{change.at:%Y-%m-%d %H:%M}", change.action, change.version, change.who, change.why)
+        (f"{change.at:%Y-%m-%d %H:%M}", change.action, str(change.version or "–"), change.who, change.why)
         for change in reversed(document.history)
     ]
     return [
