@@ -354,7 +354,13 @@ def _ledger(base: str) -> list[str]:
         for entry in reversed(document.versions)
     ]
     history = [
-        (f"{change.at:%Y-%m-%d %H:%M}", change.action, str(change.version or "–"), change.who, change.why)
+        (
+            f"{change.at:%Y-%m-%d %H:%M}",
+            change.action,
+            str(change.version or "–"),
+            change.who,
+            change.why,
+        )
         for change in reversed(document.history)
     ]
     return [
