@@ -7,8 +7,9 @@ a process of its own. That process ends
 - when its time is up, by an alarm in the kernel that no hanging model can hold back;
 - when its parent dies, however that happens (Linux).
 
-The child is `python -m components.bounded_server`: the embedded server on free loopback ports. Its
-start is mostly TensorFlow's import, which takes 2.3 instead of 4.5 s of processor time without
+`serving.server.child` starts it and words its end. What it runs is the rest of this module,
+`python -m components.bounded_server`: the limits, then the embedded server on free loopback ports.
+Its start is mostly TensorFlow's import, which takes 2.3 instead of 4.5 s of processor time without
 Keras, which serving never needs, and without garbage collection.
 """
 
@@ -19,11 +20,8 @@ import ctypes
 import gc
 import json
 import os
-import re
 import resource
-import selectors
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -31,30 +29,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from serving.server.child import ServerEndedError, ServerProcess
+
 __all__ = ["BoundedServer", "Ready", "ServerEndedError"]
 
 _PR_SET_PDEATHSIG = 1
-_START_FAILED = re.compile(r"Failed to start server\. Error: (.*)", re.DOTALL)
 _GIB = 2**30
-
-
-class ServerEndedError(Exception):
-    """The server is not up, or no longer.
-
-    Args:
-        what: what it did, as the end of a sentence that begins with "the model server".
-        said: what it said of its own accord when it gave up; empty if it crashed or hung.
-        has_begun: whether it got as far as to look at a model; else no model is to blame.
-    """
-
-    def __init__(self, what: str, said: str = "", *, has_begun: bool = True) -> None:
-        super().__init__(what, said)
-        self.what = what
-        self.said = said
-        self.has_begun = has_begun
-
-    def __str__(self) -> str:
-        return f"the model server {self.what}" + (f": {self.said}" if self.said else "")
 
 
 @dataclass(frozen=True)
@@ -83,24 +63,10 @@ class BoundedServer:
     def __init__(self, base_path: Path, model_name: str, log: Path, lifetime_s: float) -> None:
         self._arguments = [str(base_path), model_name, str(lifetime_s), str(os.getpid())]
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-        self._begun = 0.0
-        self._unread = b""
+        self._server: ServerProcess | None = None
 
     def __enter__(self) -> BoundedServer:
-        environment = dict(os.environ)
-        root = str(Path(__file__).resolve().parents[1])
-        paths = [root, environment.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-        self._begun = time.monotonic()
-        with self._log.open("wb") as stderr:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "components.bounded_server", *self._arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=environment,
-            )
+        self._server = ServerProcess("components.bounded_server", self._arguments, self._log)
         return self
 
     def __exit__(
@@ -109,22 +75,18 @@ class BoundedServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            if self._process.stdout is not None:
-                self._process.stdout.close()
+        self._started.end()
 
     @property
     def pid(self) -> int:
         """The process's id."""
-        return self._started.pid
+        return self._started.process.pid
 
     @property
-    def _started(self) -> subprocess.Popen[bytes]:
-        if self._process is None:
+    def _started(self) -> ServerProcess:
+        if self._server is None:
             raise RuntimeError("the server is used outside of its with block")
-        return self._process
+        return self._server
 
     def wait_ready(self, timeout_s: float) -> Ready:
         """Waits until the server answers.
@@ -135,17 +97,15 @@ class BoundedServer:
         Raises:
             ServerEndedError: it ended, or it isn't ready in time.
         """
-        until = self._begun + timeout_s
         try:
-            imported = self._next_message(until, timeout_s)
+            imported = self._started.message(timeout_s)
         except ServerEndedError as error:
             raise ServerEndedError(error.what, error.said, has_begun=False) from error
-        addresses = self._next_message(until, timeout_s)
-        now = time.monotonic()
+        addresses = self._started.message(timeout_s)
         return Ready(
             addresses["grpc"],
             addresses["rest"],
-            start_s=now - self._begun,
+            start_s=time.monotonic() - self._started.begun,
             load_s=addresses["at"] - imported["at"],
             memory_before_load_gib=imported["memory_gib"],
         )
@@ -156,57 +116,11 @@ class BoundedServer:
         Raises:
             ServerEndedError: it has ended, with what it ended of.
         """
-        # A connection may break a moment before the kernel has the process's end.
-        for _ in range(20):
-            code = self._started.poll()
-            if code is not None:
-                raise ServerEndedError(_ending(code))
-            time.sleep(0.01)
+        self._started.check_alive()
 
     def peak_memory_gib(self) -> float:
         """The most memory that the process has had so far. Unit: GiB."""
         return _peak_memory_gib(self.pid)
-
-    def _next_message(self, until: float, timeout_s: float) -> Any:
-        stdout = self._started.stdout
-        assert stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(stdout, selectors.EVENT_READ)
-            while b"\n" not in self._unread:
-                if not selector.select(max(until - time.monotonic(), 0)):
-                    raise ServerEndedError(f"was not ready within {timeout_s:g} s and was ended")
-                chunk = os.read(stdout.fileno(), 65536)
-                if not chunk:
-                    raise self._given_up()
-                self._unread += chunk
-        line, _, self._unread = self._unread.partition(b"\n")
-        if not line.startswith(b"{"):  # a model's own print
-            return self._next_message(until, timeout_s)
-        return json.loads(line)
-
-    def _given_up(self) -> ServerEndedError:
-        try:
-            code = self._started.wait(5)
-        except subprocess.TimeoutExpired:
-            return ServerEndedError("closed its output without being ready")
-        text = self._log.read_text("utf-8", "replace")
-        said = _START_FAILED.search(text)
-        if code > 0 and said:
-            return ServerEndedError("could not load the model", said[1].strip())
-        last = text.strip().splitlines()[-1:] if code > 0 else []
-        return ServerEndedError(f"{_ending(code)} while it was starting", *last)
-
-
-def _ending(code: int) -> str:
-    """Words an exit code: `crashed with SIGSEGV`."""
-    if code >= 0:
-        return f"ended with code {code}"
-    name = signal.Signals(-code).name
-    if name == "SIGALRM":
-        return "had used up its time and was ended"
-    if name == "SIGKILL":
-        return "was killed with SIGKILL, as the system does when memory runs out"
-    return f"crashed with {name}"
 
 
 def _peak_memory_gib(pid: int) -> float:
