@@ -23,7 +23,8 @@ from components.warmup import MAX_REQUESTS, WARMUP_FILE, read_rows, rows_needed,
 from serving.contents import require_complete
 from serving.errors import UserError
 from serving.ledger import Label
-from serving.stores import Tree, open_store, open_tree
+from serving.store_contract import Tree
+from serving.stores import open_store, open_tree
 from serving.versions import Origin, Pushed, Terms, push
 
 if TYPE_CHECKING:

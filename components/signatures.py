@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.proto_classes import message_class
-from serving.stores import MODEL_FILE, Tree
+from serving.store_contract import MODEL_FILE, Tree
 
 __all__ = ["InputSpec", "SignatureSpec", "read_fingerprint", "read_signatures"]
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from serving.errors import UserError
-from serving.stores import LedgerConflictError, Snapshot
+from serving.store_contract import LedgerConflictError, Snapshot
 
 __all__ = ["Documents", "GcsDocuments", "S3Documents"]
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from serving.errors import UserError
 from serving.ledger import Record, Version
-from serving.stores import MODEL_FILE, Tree, VersionStore
+from serving.store_contract import MODEL_FILE, Tree, VersionStore
 
 __all__ = [
     "MANIFEST",

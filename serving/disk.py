@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from serving.errors import UserError
-from serving.stores import LEDGER_NAME, LedgerConflictError, Snapshot, VersionExistsError
+from serving.store_contract import LEDGER_NAME, LedgerConflictError, Snapshot, VersionExistsError
 
 __all__ = ["Disk", "LocalStaging", "LocalStore", "LocalTree"]
 

@@ -35,13 +35,8 @@ from serving.ledger_document import (
     Version,
     now,
 )
-from serving.stores import (
-    LEDGER_NAME,
-    LedgerConflictError,
-    VersionStore,
-    explain_write_failures,
-    open_store,
-)
+from serving.store_contract import LEDGER_NAME, LedgerConflictError, VersionStore
+from serving.stores import explain_write_failures, open_store
 
 __all__ = [
     "SCHEMA",

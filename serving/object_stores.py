@@ -13,7 +13,7 @@ from typing import Any
 
 from serving.conditional_put import Documents, GcsDocuments, S3Documents
 from serving.errors import UserError
-from serving.stores import (
+from serving.store_contract import (
     LEDGER_NAME,
     MODEL_FILE,
     LedgerConflictError,

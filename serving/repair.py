@@ -21,13 +21,8 @@ from serving.ledger import (
     read_store,
     update,
 )
-from serving.stores import (
-    LEDGER_NAME,
-    LedgerConflictError,
-    VersionStore,
-    canonical_versions,
-    explain_write_failures,
-)
+from serving.store_contract import LEDGER_NAME, LedgerConflictError, VersionStore
+from serving.stores import canonical_versions, explain_write_failures
 from serving.versions import delete_retired, enter
 
 __all__ = ["Repaired", "is_dead", "repair_store"]

@@ -12,7 +12,8 @@ from serving.contents import verify
 from serving.errors import UserError
 from serving.ledger import Label, Ledger, Version, read_store, update, whoami
 from serving.repair import is_dead, repair_store
-from serving.stores import LEDGER_NAME, VersionStore, canonical_versions, open_store
+from serving.store_contract import LEDGER_NAME, VersionStore
+from serving.stores import canonical_versions, open_store
 from serving.versions import delete_retired
 
 __all__ = [

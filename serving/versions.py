@@ -35,14 +35,8 @@ from serving.contents import (
 )
 from serving.errors import UserError
 from serving.ledger import Label, Ledger, Version, now, read_store, update, whoami
-from serving.stores import (
-    Staging,
-    Tree,
-    VersionExistsError,
-    VersionStore,
-    explain_write_failures,
-    highest_number,
-)
+from serving.store_contract import Staging, Tree, VersionExistsError, VersionStore
+from serving.stores import explain_write_failures, highest_number
 
 __all__ = ["Origin", "Pushed", "Terms", "delete_retired", "enter", "push", "retire_spare"]
 

@@ -21,7 +21,8 @@ from serving.disk import Disk, LocalStore, LocalTree
 from serving.errors import UserError
 from serving.ledger_document import Ledger
 from serving.repair import repair_store
-from serving.stores import LEDGER_NAME, canonical_versions
+from serving.store_contract import LEDGER_NAME
+from serving.stores import canonical_versions
 from serving.versions import Origin, Terms, delete_retired, push
 
 KILLED = 77

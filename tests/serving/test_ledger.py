@@ -18,7 +18,8 @@ from serving.disk import LocalStore, LocalTree
 from serving.errors import UserError
 from serving.ledger import Ledger, LedgerWatch, Version
 from serving.object_stores import ObjectStore
-from serving.stores import LedgerConflictError, VersionStore, open_store
+from serving.store_contract import LedgerConflictError, VersionStore
+from serving.stores import open_store
 from serving.versions import Origin, Terms, push
 from tests.serving.generation_server import generation_server
 from tests.serving.object_store_server import make_bucket, s3_server

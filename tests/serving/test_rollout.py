@@ -11,7 +11,7 @@ from serving import ledger, rollout
 from serving.disk import LocalStore, LocalTree
 from serving.errors import UserError
 from serving.ledger import Ledger
-from serving.stores import LEDGER_NAME
+from serving.store_contract import LEDGER_NAME
 from serving.versions import Origin, Terms, push
 
 
