@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 import pyarrow as pa
 
+from components.normal_path import normal_path
 from serving.errors import UserError
 
 __all__ = ["DataFile", "find_data_files", "has_wildcard", "list_paths", "resolve_path"]
@@ -122,7 +123,7 @@ def resolve_path(path: str) -> str:
         UserError: the package is not installed.
     """
     if not path.startswith(PACKAGE_SCHEME):
-        return path if _REMOTE.match(path) else str(Path(path).expanduser())
+        return path if _REMOTE.match(path) else normal_path(Path(path).expanduser())
     package, _, inside = path.removeprefix(PACKAGE_SCHEME).partition("/")
     # The package is looked up, not imported: importing some data packages reads all their data.
     found = None
@@ -208,7 +209,7 @@ def _find_local(place: str, suffixes: Sequence[str]) -> list[_Stored]:
     else:
         raise _missing(place)
     return [
-        _Stored(str(each.absolute()), each.stat().st_size, each.stat().st_mtime_ns)
+        _Stored(normal_path(each.absolute()), each.stat().st_size, each.stat().st_mtime_ns)
         for each in paths
     ]
 

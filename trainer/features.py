@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     Field,
     FiniteFloat,
-    NonNegativeFloat,
     NonNegativeInt,
     PositiveInt,
     model_validator,
@@ -76,7 +75,7 @@ class LogNumeric(_Column):
     kind: Literal["log_numeric"] = "log_numeric"
     """`log_numeric`."""
 
-    missing: Literal["mean", "zero"] | NonNegativeFloat = "mean"
+    missing: Literal["mean", "zero"] | Annotated[FiniteFloat, Field(ge=0)] = "mean"
     """What an empty, NaN or infinite cell becomes. `mean` is that of the logarithms;
     unit of a constant: the column's own, before the logarithm."""
 
@@ -115,6 +114,7 @@ class Bucketized(_Column):
                 f"feature {self.name!r} has boundaries {list(borders)}",
                 expected="at least one number, each greater than the one before",
                 fix="sort the boundaries and drop repeated ones",
+                key="boundaries",
             )
         return self
 
@@ -192,6 +192,7 @@ class Integer(_Column):
                 f"feature {self.name!r} stands {self.missing.value!r} in for a missing integer",
                 expected="a whole number",
                 fix="write missing: {value: 0}, or use kind: categorical",
+                key="missing",
             )
         return self
 
@@ -232,6 +233,7 @@ class Timestamp(_Column):
                 f"feature {self.name!r} repeats a part in {list(self.parts)}",
                 expected="each part once",
                 fix="drop the repeated part",
+                key="parts",
             )
         return self
 
@@ -256,4 +258,5 @@ def _refuse_both(name: str, alternatives: dict[str, object]) -> None:
             f"feature {name!r} gives {' and '.join(given)}",
             expected=f"one of {', '.join(alternatives)}",
             fix=f"keep one and drop the other{'s' if len(given) > 2 else ''}",
+            key=given[-1],
         )

@@ -198,32 +198,37 @@ def _check_features(problem: Problem) -> None:
             "the list of features is empty",
             expected="at least one feature",
             fix="add e.g. {kind: numeric, name: COLUMN}",
+            key="features",
         )
     seen: set[str] = set()
-    for feature in problem.features:
+    for index, feature in enumerate(problem.features):
         text = feature.model_dump_json()
         if text in seen:
             refuse(
                 f"feature {feature.name!r} of kind {feature.kind} is listed twice",
                 expected="each combination of column and settings once",
                 fix="drop one of the two",
+                key=f"features.{index}",
             )
         seen.add(text)
 
 
 def _check_label(problem: Problem) -> None:
     label = problem.label
-    if label.name in problem.raw_columns:
+    names = [feature.name for feature in problem.features]
+    if label.name in names:
         refuse(
             f"the label {label.name!r} is also a feature",
             expected="a label that the model does not see",
             fix="drop the feature, or rename the label if it is an expression",
+            key=f"features.{names.index(label.name)}.name",
         )
     if label.positive is not None and problem.task is not Task.BINARY:
         refuse(
             f"label {label.name!r} has positive: {label.positive!r} in a {problem.task} task",
             expected="positive with task: binary only",
             fix="drop positive, or set task: binary",
+            key="label.positive",
         )
 
 
@@ -236,12 +241,14 @@ def _check_training(problem: Problem) -> None:
             f"early stopping watches {stopping.metric!r} in a {problem.task} task",
             expected=f"one of {', '.join(metrics)}",
             fix="set training.early_stopping.metric to one of these",
+            key="training.early_stopping.metric",
         )
     if training.weight_column == problem.label.name:
         refuse(
             f"the label {problem.label.name!r} is also the weight column",
             expected="a weight that does not tell the label",
             fix="drop training.weight_column, or name another column",
+            key="training.weight_column",
         )
     if training.class_weight is None:
         return
@@ -250,6 +257,7 @@ def _check_training(problem: Problem) -> None:
             "class_weight is set in a regression task",
             expected="class_weight with task: binary or multiclass",
             fix="drop class_weight, or weight rows by weight_column",
+            key="training.class_weight",
         )
     if problem.task is Task.BINARY and isinstance(training.class_weight, dict):
         wrong = sorted(set(training.class_weight) - {"positive", "negative"})
@@ -258,4 +266,5 @@ def _check_training(problem: Problem) -> None:
                 f"class_weight names {', '.join(map(repr, wrong))} in a binary task",
                 expected="the keys positive and negative",
                 fix="write e.g. class_weight: {positive: 3, negative: 1}",
+                key="training.class_weight",
             )

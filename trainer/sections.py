@@ -17,10 +17,13 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-def refuse(what: str, *, expected: str, fix: str) -> NoReturn:
-    """Raises a validation error whose context carries the three clauses apart."""
+def refuse(what: str, *, expected: str, fix: str, key: str = "") -> NoReturn:
+    """Raises a validation error whose context carries the three clauses apart.
+
+    `key` is the dotted key at fault (`features.2.name`), below the section that refuses.
+    """
     raise PydanticCustomError(
         "problem",
         "{what}; expected {expected}; fix: {fix}",
-        {"what": what, "expected": expected, "fix": fix},
+        {"what": what, "expected": expected, "fix": fix, "key": key},
     )

@@ -4,9 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
+    FiniteFloat,
     NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     model_validator,
 )
@@ -15,6 +14,10 @@ from trainer.features import with_default
 from trainer.sections import ColumnName, Section, refuse
 
 __all__ = ["EarlyStopping", "Model", "Training"]
+
+# Infinite rates and weights would only show in the loss, as NaN.
+_FiniteNonNegative = Annotated[FiniteFloat, Field(ge=0)]
+_FinitePositive = Annotated[FiniteFloat, Field(gt=0)]
 
 
 class Model(Section):
@@ -32,7 +35,7 @@ class Model(Section):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each hidden layer that is silenced in training. Unit: fraction."""
 
-    l2: NonNegativeFloat = 0.0
+    l2: _FiniteNonNegative = 0.0
     """Weight decay of kernels and embeddings, added to the loss."""
 
     embedding_dims: PositiveInt = 16
@@ -41,7 +44,7 @@ class Model(Section):
     optimizer: Literal["adam", "adamw", "sgd", "adagrad", "ftrl"] = "adam"
     """How gradients become steps."""
 
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: _FinitePositive = 1e-3
     """Size of a step."""
 
 
@@ -55,7 +58,7 @@ class EarlyStopping(Section):
     patience: PositiveInt = 3
     """Validations in a row without improvement before training stops. Unit: validations."""
 
-    min_delta: NonNegativeFloat = 0.0
+    min_delta: _FiniteNonNegative = 0.0
     """Smaller changes are no improvement. Unit: the metric's own."""
 
     restore_best: bool = True
@@ -84,7 +87,7 @@ class Training(Section):
     eval_batch_size: PositiveInt = 4096
     """Rows per validation batch."""
 
-    seed: NonNegativeInt = 42
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     """Of the weights and of the rows' order: same data and seed, same model on a CPU."""
 
     cache_limit_gib: NonNegativeFloat = 2.0
@@ -95,7 +98,7 @@ class Training(Section):
     """Rows shuffled among each other when the data is beyond `cache_limit_gib`; rows in memory
     are always shuffled completely. Unit: rows."""
 
-    class_weight: Literal["balanced"] | dict[str, PositiveFloat] | None = None
+    class_weight: Literal["balanced"] | dict[str, _FinitePositive] | None = None
     """Weight of each class in the loss: by name (binary: `positive` and `negative`), or
     inverse to its frequency. Probabilities are then no longer calibrated."""
 
@@ -114,5 +117,6 @@ class Training(Section):
                 f"training gives steps {self.steps} and epochs {self.epochs}",
                 expected="one of the two",
                 fix="drop one",
+                key="steps",
             )
         return self

@@ -31,7 +31,7 @@ class Document:
         for given in self.overridden:
             is_below = path[: len(given)] == given
             if is_below or (path and path not in self.lines and given[: len(path)] == path):
-                return f"--param {key}"
+                return f"--param {'.'.join(map(str, path))}"
         for length in range(len(path), -1, -1):
             line = self.lines.get(path[:length])
             if line is not None:
@@ -51,8 +51,14 @@ def read_document(file: Path) -> Document:
     Raises:
         UserError: the file is missing, not UTF-8, not YAML, not a mapping, or repeats a key.
     """
+    root = _parse(file, _read_text(file))
+    reader = _NodeReader(file)
+    return Document(file, reader.mapping(root, ()), reader.lines)
+
+
+def _read_text(file: Path) -> str:
     try:
-        text = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise UserError(
             f"{file}: there is no such configuration file.",
@@ -65,18 +71,22 @@ def read_document(file: Path) -> Document:
             expected="the path of a pipeline.yaml, or a folder that holds one",
             fix=f"put a pipeline.yaml into {file}, or name the file",
         ) from error
-    except PermissionError as error:
-        raise UserError(
-            f"{file} can't be read: {error.strerror}.",
-            expected="a file that this user may read",
-            fix=f"chmod u+r {file}",
-        ) from error
     except UnicodeDecodeError as error:
         raise UserError(
             f"{file}: byte {error.start} is not UTF-8.",
             expected="a YAML file in UTF-8",
             fix=f"convert it: iconv -f cp1252 -t utf-8 {file}",
         ) from error
+    except OSError as error:
+        raise UserError(
+            f"{file} can't be read: {error.strerror}.",
+            expected="a file that this user may read",
+            fix=f"check the path, or give the right to read it: chmod u+r {file}",
+        ) from error
+
+
+def _parse(file: Path, text: str) -> yaml.MappingNode:
+    """Turns YAML text into a tree whose root is a mapping."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -105,9 +115,7 @@ def read_document(file: Path) -> Document:
             expected="a mapping with keys such as name, data, features, label",
             fix="write `key: value` lines at the left margin",
         )
-    reader = _NodeReader(file)
-    values = reader.mapping(root, ())
-    return Document(file, values, reader.lines)
+    return root
 
 
 class _NodeReader:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from components.normal_path import normal_path
 from pipeline.config.document import Document, read_document
+from pipeline.config.key_tree import known_keys
 from pipeline.config.sections import Config
-from pipeline.config.validation import known_keys, user_error
+from pipeline.config.validation import check_numbers, user_error
+from pipeline.config.wording import nearest_word
 from serving.errors import UserError
 
 __all__ = ["CONFIG_FILE", "Project", "read_project"]
@@ -42,7 +44,7 @@ class Project:
         """Resolves a path as written in the YAML: relative ones start at the YAML's folder."""
         if "://" in written:
             return written
-        return str(self.folder / Path(written).expanduser())
+        return normal_path(self.folder / Path(written).expanduser())
 
     def place(self, *keys: str | int) -> str:
         """Names file, line and key of a setting, for messages."""
@@ -67,6 +69,7 @@ def read_project(file: Path, overrides: Sequence[str] = ()) -> Project:
         values = _overridden(values, override)
     given = frozenset(_keys(override) for override in overrides)
     document = Document(document.file, values, document.lines, given)
+    check_numbers(document, Config)
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
@@ -87,11 +90,11 @@ def _overridden(values: Any, override: str) -> Any:
     for depth, part in enumerate(keys):
         known = known_keys(Config, keys[:depth])
         if known and part not in known and not known_keys(Config, keys[: depth + 1]):
-            near = difflib.get_close_matches(part, known, n=1, cutoff=0.5)
+            near = nearest_word(part, known)
             raise UserError(
                 f"--param {override}: unknown key '{'.'.join(keys[: depth + 1])}'.",
                 expected=f"one of {', '.join(known)}",
-                fix=f"write '{near[0]}' instead" if near else "leave it out",
+                fix=f"write '{near}' instead" if near else "leave it out",
             )
     try:
         value = yaml.safe_load(text)

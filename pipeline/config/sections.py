@@ -10,6 +10,7 @@ from pipeline.config.gates import Gates
 from pipeline.config.infra_validation import InfraValidation
 from pipeline.config.kubernetes import Kubernetes
 from pipeline.config.section import Section, refuse
+from pipeline.config.wording import nearest_word
 from pipeline.metrics import DEFAULT_METRICS, METRICS
 from trainer.problem import Feature, Label, Model, Problem, Task, Training
 
@@ -144,9 +145,11 @@ class Data(Section):
         missing = [name for name in ("train", "eval") if name not in names]
         if missing:
             raise refuse(
-                f"the splits {', '.join(names)} lack {' and '.join(missing)}",
+                f"the splits {', '.join(names)} lack {' and '.join(missing)}"
+                if names
+                else "there are no splits",
                 expected="at least the splits train and eval",
-                fix=f"add '{missing[0]}'",
+                fix=f"add {' and '.join(map(repr, missing))}",
                 key="splits",
             )
         return self
@@ -215,6 +218,7 @@ class Threshold(Section):
                 f"min {self.min} is greater than max {self.max}",
                 expected="min ≤ max",
                 fix="swap the two",
+                key="min",
             )
         return self
 
@@ -365,13 +369,16 @@ class Config(Section):
 
     def _check_evaluation(self) -> None:
         known = METRICS[self.task]
+        listed = self.evaluation.metrics or ()
         for name in self.metrics:
             if name not in known:
+                place = f"metrics.{listed.index(name)}" if name in listed else f"thresholds.{name}"
+                near = nearest_word(name, list(known)) or next(iter(known))
                 raise refuse(
                     f"evaluation names the metric '{name}' in a {self.task} task",
                     expected=f"one of {', '.join(known)}",
-                    fix="choose a metric that fits the task",
-                    key=f"evaluation.thresholds.{name}",
+                    fix=f"write '{near}', or change the task",
+                    key=f"evaluation.{place}",
                 )
         for name, threshold in self.evaluation.thresholds.items():
             low, high = known[name].bounds

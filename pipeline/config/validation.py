@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from pipeline.config import wording
 from pipeline.config.document import Document, KeyPath, dotted
+from pipeline.config.key_tree import allowed, allowed_by, allowed_names, known_keys
 from serving.errors import UserError
 
-__all__ = ["known_keys", "user_error"]
-
-_EXPECTED = {
-    "missing": "a value: this key is required",
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "list_type": "a list: one `- item` per line, or [a, b]",
-    "tuple_type": "a list: one `- item` per line, or [a, b]",
-    "dict_type": "a mapping of `key: value` lines",
-    "model_type": "a mapping of `key: value` lines",
-    "model_attributes_type": "a mapping of `key: value` lines",
-    "finite_number": "a finite number",
-    "string_pattern_mismatch": "letters, digits, '_' and (in names) '-', starting with a letter",
-}
+__all__ = ["check_numbers", "user_error"]
 
 
 def user_error(error: ValidationError, document: Document, model: type[BaseModel]) -> UserError:
@@ -38,59 +20,113 @@ def user_error(error: ValidationError, document: Document, model: type[BaseModel
     faults = error.errors(include_url=False)
     # An unknown key is most often the misspelled form of a missing one: tell that first.
     faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")
-    what, expected, fix = _clauses(faults[0], document, model)
-    if len(faults) > 1:
-        others = sorted({dotted(_written_path(fault, document)) for fault in faults[1:]} - {""})
-        if others:
-            fix += f" (there is more to mend at: {', '.join(others)})"
+    first = _deepest(faults, document)
+    place = _written_path(first, document)
+    about_key = _is_about_key(first)
+    same = [
+        fault
+        for fault in faults
+        if _written_path(fault, document) == place and _is_about_key(fault) == about_key
+    ]
+    what, expected, fix = _clauses(first, same, document, model)
+    others = {_written_path(fault, document) for fault in faults} - {place, ()}
+    # Of a choice among types each has its own complaint, on the way to the fault as well.
+    others -= {place[:length] for length in range(len(place))}
+    if others:
+        fix += f" (there is more to mend at: {', '.join(sorted(map(dotted, others)))})"
     return UserError(what, expected=expected, fix=fix)
 
 
+def check_numbers(document: Document, model: type[BaseModel]) -> None:
+    """Refuses what pydantic takes for numbers and nobody means: true, and more than 64 bits.
+
+    Raises:
+        UserError: the first such value.
+    """
+    for path, value in _leaves(document.values, ()):
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise UserError(
+                f"{document.place(path)}: {wording.shown(value)} has more than 64 bits.",
+                expected="whole numbers of at most 64 bits",
+                fix="write a smaller number, or put it in quotes if it is text",
+            )
+        options = allowed_by(model, document.values, path) if isinstance(value, bool) else []
+        kinds = {option.get("type") for option in options}
+        if kinds & {"integer", "number"} and "boolean" not in kinds:
+            raise UserError(
+                f"{document.place(path)}: {wording.shown(value)} is no number.",
+                expected=wording.acceptable(options),
+                fix=wording.remedy(options, ["int_type"], value),
+            )
+
+
+def _deepest(faults: list[ErrorDetails], document: Document) -> ErrorDetails:
+    """The first fault, or one below it: where one of several types fits but for a detail."""
+    first = faults[0]
+    for fault in faults[1:]:
+        path, other = _written_path(first, document), _written_path(fault, document)
+        if path and len(other) > len(path) and other[: len(path)] == path:
+            first = fault
+    return first
+
+
 def _clauses(
-    fault: ErrorDetails, document: Document, model: type[BaseModel]
+    fault: ErrorDetails, same: list[ErrorDetails], document: Document, model: type[BaseModel]
 ) -> tuple[str, str, str]:
     path = _written_path(fault, document)
     place = document.place(path)
-    given = fault.get("input")
     kind = fault["type"]
-    if kind == "extra_forbidden":
-        known = known_keys(model, fault["loc"][:-1])
-        key = str(path[-1])
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-        fix = f"write '{near[0]}' instead" if near else "remove the key"
-        return f"{place}: unknown key.", f"one of {', '.join(known)}", fix
-    if kind == "missing":
-        return f"{place}: the key is missing.", _EXPECTED[kind], f"add `{path[-1]}: …`"
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _tag_clauses(fault, path, place)
-    if kind in ("literal_error", "enum"):
-        expected = str(fault.get("ctx", {}).get("expected", ""))
-        near = difflib.get_close_matches(str(given), _quoted(expected), n=1, cutoff=0.5)
-        fix = f"write '{near[0]}'" if near else "choose one of these"
-        return f"{place}: {given!r} is not known here.", f"one of {expected}", fix
     ctx: dict[str, Any] = fault.get("ctx", {})
     if "what" in ctx:
         if ctx.get("key"):
-            place = document.place((*path, *ctx["key"].split(".")))
+            place = document.place((*path, *_parts(ctx["key"])))
         return f"{place}: {ctx['what']}.", ctx["expected"], ctx["fix"]
-    cause = ctx.get("error")
-    message = str(cause) if cause is not None else fault["msg"]
-    shown = "" if isinstance(given, dict | list) else f" has the value {given!r}"
-    expected = _EXPECTED.get(kind, message[0].lower() + message[1:])
-    return f"{place}{shown or ': not accepted'}.", expected, "change the value"
+    if kind == "extra_forbidden":
+        known = known_keys(model, fault["loc"][:-1])
+        near = wording.nearest_word(str(path[-1]), known)
+        fix = f"write '{near}' instead" if near else "remove the key"
+        return f"{place}: unknown key.", f"one of {', '.join(known)}", fix
+    if kind == "missing":
+        options = allowed(model, fault["loc"])
+        example = wording.remedy(options, [kind], "").rpartition("write, for example, ")[2]
+        return (
+            f"{place}: the key is missing.",
+            f"{path[-1]}: {wording.acceptable(options)}",
+            f"add `{path[-1]}: …`, for example `{path[-1]}: {example}`",
+        )
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _tag_clauses(fault, place)
+    return _value_clauses(fault, [each["type"] for each in same], place, model)
 
 
-def _tag_clauses(fault: ErrorDetails, path: KeyPath, place: str) -> tuple[str, str, str]:
+def _value_clauses(
+    fault: ErrorDetails, kinds: list[str], place: str, model: type[BaseModel]
+) -> tuple[str, str, str]:
+    """Words a value (or a key of the user's own) that is of a wrong type or out of range."""
+    given = fault.get("input")
+    what = f"{place}: {wording.shown(given)} {wording.trouble(kinds, given)}."
+    if _is_about_key(fault):
+        options = allowed_names(model, fault["loc"][:-2])
+    else:
+        options = allowed(model, fault["loc"])
+    return what, wording.acceptable(options), wording.remedy(options, kinds, given)
+
+
+def _tag_clauses(fault: ErrorDetails, place: str) -> tuple[str, str, str]:
     """Words a wrong or missing `kind:` of a feature or another choice among sections."""
     ctx: dict[str, Any] = fault.get("ctx", {})
     key = str(ctx.get("discriminator", "'kind'")).strip("'")
-    expected = str(ctx.get("expected_tags", "one of the documented kinds"))
+    given = fault.get("input")
+    known = _quoted(str(ctx.get("expected_tags", "")))
     if fault["type"] == "union_tag_not_found":
-        return f"{place}: '{key}' is missing.", f"{key}: one of {expected}", f"add `{key}: …`"
-    tag = str(ctx.get("tag", ""))
-    near = difflib.get_close_matches(tag, _quoted(expected), n=1, cutoff=0.4)
-    fix = f"write '{near[0]}'" if near else "choose one of these"
-    return f"{place}: unknown {key} '{tag}'.", f"{key}: one of {expected}", fix
+        return f"{place}: '{key}' is missing.", f"a section with `{key}: …`", f"add `{key}: …`"
+    tag = given.get(key) if isinstance(given, dict) else ctx.get("tag", "")
+    near = wording.nearest_word(str(tag), known)
+    return (
+        f"{place}: unknown {key} {wording.shown(tag)}.",
+        f"{key}: one of {', '.join(map(repr, known))}",
+        f"write '{near}'" if near else f"write, for example, `{key}: {known[0]}`",
+    )
 
 
 def _quoted(choices: str) -> list[str]:
@@ -98,67 +134,38 @@ def _quoted(choices: str) -> list[str]:
     return choices.split("'")[1::2]
 
 
+def _is_about_key(fault: ErrorDetails) -> bool:
+    return bool(fault["loc"]) and fault["loc"][-1] == "[key]"
+
+
+def _parts(key: str) -> KeyPath:
+    return tuple(int(part) if part.isdigit() else part for part in key.split("."))
+
+
+def _leaves(value: Any, path: KeyPath) -> list[tuple[KeyPath, Any]]:
+    if isinstance(value, dict):
+        return [leaf for key, each in value.items() for leaf in _leaves(each, (*path, key))]
+    if isinstance(value, list):
+        return [leaf for at, each in enumerate(value) for leaf in _leaves(each, (*path, at))]
+    return [(path, value)]
+
+
 def _written_path(fault: ErrorDetails, document: Document) -> KeyPath:
     """The fault's path as the user wrote it: without the union tags pydantic puts in between."""
     value: Any = document.values
     path: list[str | int] = []
     parts = list(fault["loc"])
+    tag = None
     for index, part in enumerate(parts):
+        if tag is not None and part == tag:
+            tag = None
+            continue
         is_key = isinstance(value, dict) and part in value
         is_index = isinstance(value, list) and isinstance(part, int) and part < len(value)
         if is_key or is_index:
             value = value[part]
+            tag = (value.get("by") or value.get("kind")) if isinstance(value, dict) else None
         elif index < len(parts) - 1 or fault["type"] != "missing":
             continue
         path.append(part)
     return tuple(path)
-
-
-def known_keys(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
-    """Lists the keys that the section at `loc` may have, read off the model's JSON schema."""
-    root = model.model_json_schema()
-    definitions = root.get("$defs", {})
-    places = [root]
-    for part in loc:
-        places = [step for place in places for step in _steps(place, part, definitions)]
-    keys: set[str] = set()
-    for place in places:
-        for option in _options(place, definitions):
-            keys.update(option.get("properties", {}))
-    return sorted(keys)
-
-
-def _options(schema: dict[str, Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
-    """The plain schemas behind references and choices."""
-    if "$ref" in schema:
-        return _options(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    choices = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
-    if choices:
-        return [option for choice in choices for option in _options(choice, definitions)]
-    return [schema]
-
-
-def _steps(
-    schema: dict[str, Any], part: str | int, definitions: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """The schemas that one part of a location leads to; a union's tag leads to its option."""
-    reached: list[dict[str, Any]] = []
-    options = _options(schema, definitions)
-    for option in options:
-        if isinstance(part, int) and "items" in option:
-            reached.append(option["items"])
-        elif part in option.get("properties", {}):
-            reached.append(option["properties"][part])
-        elif isinstance(option.get("additionalProperties"), dict):
-            reached.append(option["additionalProperties"])
-    if not reached:
-        tagged = [
-            option
-            for option in options
-            if any(
-                prop.get("const") == part or part in prop.get("enum", ())
-                for prop in option.get("properties", {}).values()
-            )
-        ]
-        reached = tagged or options
-    return reached

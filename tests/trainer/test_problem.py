@@ -202,7 +202,7 @@ def test_a_refusal_tells_what_happened_what_was_expected_and_the_fix(
         Problem.model_validate(TINY | change)
     (error,) = caught.value.errors()
     assert what in error["msg"]
-    assert set(error["ctx"]) == {"what", "expected", "fix"}
+    assert set(error["ctx"]) == {"what", "expected", "fix", "key"}
 
 
 def test_unknown_keys_are_refused() -> None:
