@@ -43,6 +43,8 @@ LABELS = "labels"
 GENERATION = "ledger_generation"
 DIGEST = "digest"
 WARMUP = "warmup_requests"
+MODEL_ID = "current_model_id"
+"""Named as on the blessings; the baseline is found by it."""
 
 _SUMMARY_FILE = "summary.json"
 _TF_EXAMPLE_FORMAT = "FORMAT_TF_EXAMPLE"
@@ -108,6 +110,7 @@ class Executor(base_executor.BaseExecutor):
         if exec_properties["archive"]:
             io_utils.copy_dir(folder, pushed_model.uri)
         _describe(pushed_model, pushed)
+        pushed_model.set_int_custom_property(MODEL_ID, model.id)
         logging.getLogger(__name__).info("pushed to %s. %s", pushed.url, pushed.explanation)
 
     def _pipeline(self) -> str:
@@ -236,7 +239,7 @@ def _refusal(inputs: dict[str, list[Artifact]], evaluation: dict[str, Any]) -> s
                 reasons += evaluation.get("reasons", [])
             said = "; ".join(reason for reason in reasons if reason)
             return f"not blessed by the {gate}" + (f": {said}" if said else "")
-        blessed_id = blessing.get_int_custom_property("current_model_id")
+        blessed_id = blessing.get_int_custom_property(MODEL_ID)
         if blessed_id and model.id and blessed_id != model.id:
             return f"the {gate} blessed another model (artifact {blessed_id}, not {model.id})"
     if not {"model_blessing", "infra_blessing"} & inputs.keys():

@@ -162,11 +162,8 @@ def _add_data_nodes(nodes: dict[str, Any], project: Project, locations: Location
 def _add_model_nodes(nodes: dict[str, Any], project: Project) -> None:
     """From examples to a model that is better than the last, or said not to be."""
     from tfx.components.trainer.component import Trainer
-    from tfx.dsl.components.common.resolver import Resolver
     from tfx.proto import trainer_pb2
-    from tfx.types import Channel, standard_artifacts
 
-    from components.baseline import BaselineStrategy
     from components.evaluator import Evaluator
     from components.transform import Transform
 
@@ -204,16 +201,11 @@ def _add_model_nodes(nodes: dict[str, Any], project: Project) -> None:
         },
     )
     model = _add(nodes, "trainer", training)["model"]
-    baseline = Resolver(
-        strategy_class=BaselineStrategy,
-        candidate=model,
-        model=Channel(type=standard_artifacts.Model),
-        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
-    )
+    baseline = _add(nodes, "baseline", _baseline(project, model))
     evaluator = Evaluator(
         examples=examples,
         model=model,
-        baseline_model=_add(nodes, "baseline", baseline)["model"],
+        baseline_model=baseline["model"],
         schema=schema,
         eval_config=eval_config(project),
     )
@@ -343,6 +335,24 @@ def _window(project: Project, examples: Any) -> Any:
         current=examples,
         examples=Channel(type=Examples),
     )
+
+
+def _baseline(project: Project, candidate: Any) -> Any:
+    """Looks for the last model that passed the gates which this pipeline has."""
+    from tfx.dsl.components.common.resolver import Resolver
+    from tfx.types import Channel, standard_artifacts
+
+    from components.baseline import BaselineStrategy
+
+    looked_through = {
+        "model": standard_artifacts.Model,
+        "model_blessing": standard_artifacts.ModelBlessing,
+    }
+    if project.config.infra_validation.enabled:
+        looked_through["infra_blessing"] = standard_artifacts.InfraBlessing
+        looked_through["pushed_model"] = standard_artifacts.PushedModel
+    channels = {name: Channel(type=kind) for name, kind in looked_through.items()}
+    return Resolver(strategy_class=BaselineStrategy, candidate=candidate, **channels)
 
 
 def _infra_validator(project: Project, model: Any, blessing: Any, examples: Any) -> Any:
