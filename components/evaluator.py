@@ -1,19 +1,19 @@
-"""TFX's Evaluator that also says why: metrics and reasons in one small JSON file.
+"""TFX's Evaluator that is quick and says why: one pass over the rows, metrics with their reasons.
 
-TFMA keeps its results in TFRecords that need TensorFlow to be read. What the terminal, the
-ledger, the dashboard and the report show is written once, when the model has been evaluated,
-as `summary.json` beside them.
+On the in-process engine the rows are scored in batches and measured with arrays
+(`components.scored_rows`, `components.row_metrics`); the files are TFMA's. What that does not
+cover, and what runs on Flink, Dataflow or Spark, TFMA evaluates itself.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import logging
 from typing import Any
 
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.api import model_eval_lib
 from tensorflow_model_analysis.proto import config_pb2
+from tensorflow_model_analysis.utils import config_util
 
 # TFMA 0.52 does not export its configuration messages, and TFX's Evaluator looks for them there;
 # the `tfx.components` package puts them in place, but it imports every other component too.
@@ -24,22 +24,22 @@ for _name in (*config_pb2.DESCRIPTOR.message_types_by_name, "MetricDirection"):
 from tfx.components.evaluator import component, constants  # noqa: E402
 from tfx.components.evaluator import executor as tfx_executor  # noqa: E402
 from tfx.dsl.components.base import executor_spec  # noqa: E402
+from tfx.dsl.io import fileio  # noqa: E402
 from tfx.types import artifact_utils  # noqa: E402
-from tfx.utils import io_utils  # noqa: E402
+from tfx.utils import io_utils, json_utils, path_utils, proto_utils  # noqa: E402
 
-__all__ = ["SUMMARY_FILE", "Evaluator", "Executor"]
+from components import evaluation_files, evaluation_summary  # noqa: E402
+from components.evaluation_files import EvaluationPlan  # noqa: E402
+from components.scored_rows import NotTabularError, ServedModel, score  # noqa: E402
 
-SUMMARY_FILE = "summary.json"
-CANDIDATE, BASELINE = "candidate", "baseline"
-_BINARY_PLOT, _MULTICLASS_PLOT, _CALIBRATION_PLOT = (
-    "confusionMatrixAtThresholds",
-    "multiClassConfusionMatrixAtThresholds",
-    "calibrationHistogramBuckets",
-)
+__all__ = ["Evaluator", "Executor"]
+
+_DEFAULT_SPLITS = ["eval"]
+_log = logging.getLogger(__name__)
 
 
 class Executor(tfx_executor.Executor):
-    """Evaluates as TFX does, then writes the summary and settles the blessing."""
+    """Evaluates, writes TFMA's files and the summary, and settles the blessing."""
 
     def Do(  # noqa: N802  (TFX's name)
         self,
@@ -47,31 +47,82 @@ class Executor(tfx_executor.Executor):
         output_dict: dict[str, list[Any]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Runs TFMA over the examples.
+        """Evaluates the models over the examples.
 
         Raises:
             Exception: whatever TFMA raises, for example a model without the named signature.
         """
-        super().Do(input_dict, output_dict, exec_properties)
         evaluation = artifact_utils.get_single_uri(output_dict["evaluation"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
+        try:
+            self._evaluate(input_dict, evaluation, blessing, exec_properties)
+        except NotTabularError as reason:
+            _log.info("evaluated by TFMA's own pipeline: %s", reason)
+            super().Do(input_dict, output_dict, exec_properties)
         has_baseline = bool(input_dict.get("baseline_model"))
-        slices = _slices(evaluation, has_baseline)
+        slices = evaluation_summary.slices(evaluation, has_baseline=has_baseline)
         gated = blessing.has_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)
         if gated:
             blessed = blessing.get_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY)
-            reasons = _reasons(evaluation, slices)
+            reasons = evaluation_summary.reasons(evaluation, slices)
         else:
-            blessed, reasons = _bless(blessing, input_dict["model"][0]), []
+            # Nothing was asked of the model, so nothing is missing. TFX leaves the blessing empty
+            # then, which the pusher would read as a refusal.
+            _bless(blessing, input_dict, is_blessed=True)
+            blessed, reasons = 1, []
+        candidate = evaluation_summary.CANDIDATE if has_baseline else None
         summary = {
             "blessed": bool(blessed),
             "gated": gated,
             "compared": has_baseline,
             "reasons": reasons,
             "slices": slices,
-            **_overall_plots(evaluation, CANDIDATE if has_baseline else None),
+            **evaluation_summary.overall_plots(evaluation, candidate),
         }
-        io_utils.write_string_file(f"{evaluation}/{SUMMARY_FILE}", json.dumps(summary, indent=1))
+        text = json.dumps(summary, indent=1)
+        io_utils.write_string_file(f"{evaluation}/{evaluation_summary.SUMMARY_FILE}", text)
+
+    def _evaluate(
+        self,
+        input_dict: dict[str, list[Any]],
+        evaluation: str,
+        blessing: Any,
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Evaluates in this process.
+
+        Raises:
+            NotTabularError: that is not possible here; nothing has been written.
+        """
+        engines = [str(each) for each in self._beam_pipeline_args if "--runner=" in str(each)]
+        if engines[-1:] not in ([], ["--runner=DirectRunner"]):
+            raise NotTabularError("the engine is not this process")
+        if any(exec_properties.get(name) for name in ("module_file", "module_path")):
+            raise NotTabularError("the evaluation has code of its own")
+        has_baseline = bool(input_dict.get("baseline_model"))
+        config = tfma.EvalConfig()
+        proto_utils.json_to_proto(exec_properties["eval_config"], config)
+        # As TFX: a change is not held against a baseline that is not there.
+        config = config_util.update_eval_config_with_defaults(
+            config, has_baseline=has_baseline, rubber_stamp=True
+        )
+        config_util.verify_eval_config(config)
+        plan = EvaluationPlan.of(config)
+        uris = {
+            spec.name: path_utils.serving_model_path(
+                input_dict["baseline_model" if spec.is_baseline else "model"][0].uri
+            )
+            for spec in config.model_specs
+        }
+        models = {spec.name: _served(spec, uris[spec.name]) for spec in config.model_specs}
+        schema_uri = artifact_utils.get_single_uri(input_dict["schema"])
+        schema = io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(schema_uri))
+        splits = json_utils.loads(exec_properties.get("example_splits") or "null")
+        files = _files(input_dict["examples"], splits or _DEFAULT_SPLITS)
+        scored = score(files, models, schema, plan.columns)
+        holds = evaluation_files.write(plan, scored, evaluation, uris)
+        if plan.has_thresholds:
+            _bless(blessing, input_dict, is_blessed=holds)
 
 
 class Evaluator(component.Evaluator):
@@ -80,206 +131,43 @@ class Evaluator(component.Evaluator):
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
 
-def _bless(blessing: Any, model: Any) -> int:
-    """Blesses without thresholds: nothing was asked of the model, so nothing is missing.
+def _served(spec: Any, uri: str) -> ServedModel:
+    names = list(spec.preprocessing_function_names)
+    if len(names) > 1 or spec.model_type not in ("", "tf_generic", "tf_keras"):
+        raise NotTabularError("several functions before the model, or a model of another kind")
+    label_signature = names[0] if names else ""
+    return ServedModel(
+        uri, spec.signature_name, spec.prediction_key, label_signature, spec.label_key
+    )
 
-    TFX leaves the blessing empty then, which the pusher would read as a refusal.
+
+def _files(examples: list[Any], splits: list[str]) -> list[str]:
+    """The files of the splits, in order."""
+    folders = [uri for split in splits for uri in artifact_utils.get_split_uris(examples, split)]
+    return [file for folder in folders for file in sorted(fileio.glob(f"{folder}/*"))]
+
+
+def _bless(blessing: Any, input_dict: dict[str, list[Any]], *, is_blessed: bool) -> None:
+    """Writes the blessing as TFX's Evaluator does.
+
+    Source: tfx/components/evaluator/executor.py.
     """
-    blessing.set_string_custom_property(
-        constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri
-    )
-    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
-    blessing.set_int_custom_property(
-        constants.ARTIFACT_PROPERTY_BLESSED_KEY, constants.BLESSED_VALUE
-    )
-    io_utils.write_string_file(f"{blessing.uri}/{constants.BLESSED_FILE_NAME}", "")
-    return 1
-
-
-def _slices(evaluation: str, has_baseline: bool) -> list[dict[str, Any]]:
-    """Tabulates the scalar metrics of each slice, the overall one first."""
-    candidate, intervals = _metrics_by_slice(evaluation, CANDIDATE if has_baseline else None)
-    baseline = _metrics_by_slice(evaluation, BASELINE)[0] if has_baseline else {}
-    return [
-        {
-            "slice": dict(key),
-            "metrics": metrics,
-            "baseline": baseline.get(key),
-            # Only where they were asked for.
-            **({"intervals": intervals[key]} if intervals.get(key) else {}),
-        }
-        for key, metrics in sorted(candidate.items(), key=lambda row: _as_people_count(row[0]))
-    ]
-
-
-_SliceKey = tuple[tuple[str, Any], ...]
-
-
-def _as_people_count(key: _SliceKey) -> tuple[Any, ...]:
-    """Orders slices by their columns, then by value: 2 before 10, and numbers before words."""
-    values = []
-    for _, value in key:
-        try:
-            values.append((0, float(value), ""))
-        except (TypeError, ValueError):
-            values.append((1, 0.0, str(value)))
-    return len(key), [column for column, _ in key], values
-
-
-def _metrics_by_slice(
-    evaluation: str, model: str | None
-) -> tuple[dict[_SliceKey, dict[str, float]], dict[_SliceKey, dict[str, list[float]]]]:
-    """The scalars of each slice, and the intervals of those that have one."""
-    result = model_eval_lib.load_eval_result(evaluation, model_name=model)
-    rows, intervals = {}, {}
-    for key, outputs in result.slicing_metrics:
-        metrics: dict[str, float] = {}
-        bounds: dict[str, list[float]] = {}
-        for by_class in (each for values in outputs.values() for each in values.values()):
-            for name, value in by_class.items():
-                if "_diff" in name:
-                    continue
-                if "doubleValue" in value:
-                    metrics[name] = float(value["doubleValue"])
-                elif "boundedValue" in value:
-                    found = value["boundedValue"]
-                    metrics[name] = float(found.get("value", 0.0))
-                    bounds[name] = [
-                        float(found.get(end, 0.0)) for end in ("lowerBound", "upperBound")
-                    ]
-        place = tuple((name, _text(value)) for name, value in key)
-        rows[place], intervals[place] = metrics, bounds
-    return rows, intervals
-
-
-def _overall_plots(evaluation: str, model: str | None) -> dict[str, Any]:
-    """Counts over all rows: `thresholds` of a binary task, `confusion` of a multiclass one."""
-    result = model_eval_lib.load_eval_result(evaluation, model_name=model)
-    # A task without plots has one row of plots, and nothing in it.
-    by_slice: dict[Any, dict[str, Any] | None] = dict(result.plots)
-    overall = by_slice.get(()) or {}
-    plots = [
-        plot
-        for by_output in overall.values()
-        for by_class in by_output.values()
-        for plot in by_class.items()
-    ]
-    found: dict[str, Any] = {}
-    for name, plot in plots:
-        matrices = plot.get("matrices", [])
-        if name == _BINARY_PLOT:
-            found["thresholds"] = [_counts(each) for each in matrices]
-        elif name == _MULTICLASS_PLOT and matrices:
-            found["confusion"] = _confusion(matrices[0].get("entries", []))
-        elif name == _CALIBRATION_PLOT:
-            found["calibration"] = _calibration(plot.get("buckets", []))
-    return found
-
-
-def _counts(matrix: dict[str, Any]) -> dict[str, float]:
-    # Zeros are left out of what TFMA writes.
-    return {
-        name: round(float(matrix.get(key, 0.0)), 6)
-        for name, key in (
-            ("threshold", "threshold"),
-            ("true_positives", "truePositives"),
-            ("false_positives", "falsePositives"),
-            ("true_negatives", "trueNegatives"),
-            ("false_negatives", "falseNegatives"),
-        )
-    }
-
-
-def _calibration(buckets: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """For each range of predictions that has rows: how many, what was said, what was so."""
-    rows = []
-    for bucket in buckets:
-        count = float(bucket.get("numWeightedExamples", 0.0))
-        if count:
-            rows.append(
-                {
-                    "rows": count,
-                    "mean_prediction": float(bucket.get("totalWeightedRefinedPrediction", 0.0))
-                    / count,
-                    "mean_label": float(bucket.get("totalWeightedLabel", 0.0)) / count,
-                }
-            )
-    return rows
-
-
-def _confusion(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Labels and counts, a row for each true class."""
-    cells = {
-        (int(each.get("actualClassId", 0)), int(each.get("predictedClassId", 0))): float(
-            each.get("numWeightedExamples", 0.0)
-        )
-        for each in entries
-    }
-    classes = sorted({index for cell in cells for index in cell})
-    return {
-        "labels": [str(index) for index in classes],
-        "counts": [[cells.get((true, said), 0.0) for said in classes] for true in classes],
-    }
-
-
-def _text(value: Any) -> Any:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def _reasons(evaluation: str, slices: list[dict[str, Any]]) -> list[str]:
-    """Says for each threshold that was missed: which metric, where, the values, the bound."""
-    result = model_eval_lib.load_validation_result(evaluation)
-    if result is None or result.validation_ok:
-        return []
-    rows = {_place(row["slice"].items()): row for row in slices}
-    reasons = []
-    for per_slice in result.metric_validations_per_slice:
-        where = _slice_name(per_slice.slice_key)
-        for failure in per_slice.failures:
-            reasons.append(_reason(failure, where, rows.get(where, {})))
-    for missing in result.missing_slices:
-        reasons.append(f"no rows for the slice {missing}")
-    return sorted(reasons, key=lambda reason: "on all rows" not in reason)
-
-
-def _slice_name(key: Any) -> str:
-    return _place(
-        (single.column, getattr(single, single.WhichOneof("kind")))
-        for single in key.single_slice_keys
-    )
-
-
-def _place(pairs: Iterable[tuple[str, Any]]) -> str:
-    return ", ".join(f"{column}={_text(value)}" for column, value in pairs) or "all rows"
-
-
-def _reason(failure: Any, where: str, row: dict[str, Any]) -> str:
-    name = failure.metric_key.name.removesuffix("_diff")
-    kind = failure.metric_value.WhichOneof("type")
-    value = getattr(failure.metric_value, kind).value if kind else float("nan")
-    value = getattr(value, "value", value)
-    rows = row.get("metrics", {}).get("example_count")
-    if rows is not None and where != "all rows":
-        where += f" ({rows:,.0f} rows)"
-    threshold = failure.metric_threshold
-    if threshold.HasField("change_threshold"):
-        allowed = threshold.change_threshold.absolute.value
-        before = (row.get("baseline") or {}).get(name)
-        now = row.get("metrics", {}).get(name)
-        if before is not None and now is not None:
-            return (
-                f"{name} went from {before:.4g} of the last blessed model to {now:.4g} on {where}, "
-                f"a change of {now - before:+.4g}; allowed is {allowed:+.4g}"
-            )
-        return (
-            f"{name} changed by {value:+.4g} against the last blessed model on {where}, "
-            f"allowed is {allowed:+.4g}"
-        )
-    bounds = threshold.value_threshold
-    interval = row.get("intervals", {}).get(name)
-    shown = f"{value:.4g}" + (f" ({interval[0]:.4g} to {interval[1]:.4g})" if interval else "")
-    if bounds.HasField("lower_bound") and not value >= bounds.lower_bound.value:
-        return f"{name} is {shown} on {where}, at least {bounds.lower_bound.value:g} is required"
-    if bounds.HasField("upper_bound") and not value <= bounds.upper_bound.value:
-        return f"{name} is {shown} on {where}, at most {bounds.upper_bound.value:g} is allowed"
-    return f"{name} is {shown} on {where}: {failure.message}"
+    for key, uri_name, id_name in (
+        (
+            "model",
+            constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY,
+            constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY,
+        ),
+        (
+            "baseline_model",
+            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY,
+            constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY,
+        ),
+    ):
+        for model in (input_dict.get(key) or [])[:1]:
+            blessing.set_string_custom_property(uri_name, model.uri)
+            blessing.set_int_custom_property(id_name, model.id)
+    name = constants.BLESSED_FILE_NAME if is_blessed else constants.NOT_BLESSED_FILE_NAME
+    value = constants.BLESSED_VALUE if is_blessed else constants.NOT_BLESSED_VALUE
+    io_utils.write_string_file(f"{blessing.uri}/{name}", "")
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)

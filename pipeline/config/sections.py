@@ -236,8 +236,7 @@ class Evaluation(Section):
     """Raw columns (or combinations of them) by whose values metrics are computed as well."""
 
     confidence_intervals: bool = False
-    """Compute 95 % intervals of the metrics by jackknife over 20 parts; on small data with many
-    slices the evaluation takes about thirty times as long."""
+    """Compute 95 % intervals of the metrics by jackknife over 20 parts."""
 
     label_key: str | None = None
     """For a `run_fn` of your own: where the label is; by default found by the problem."""
