@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from components.csv_blocks import RowBlock
 from components.data_path import DataFile
+from components.reading_mistake import ReadingMistake
 from serving.errors import UserError
 
 __all__ = ["check_is_text", "check_names", "decode", "find", "line_of_row"]
@@ -43,7 +44,7 @@ def check_is_text(file: DataFile, head: bytes) -> None:
         )
     if head.startswith(b"PAR1"):
         raise UserError(
-            f"{file.name} is a Parquet file.", expected=expected, fix="set format: parquet"
+            f"{file.name} is a Parquet file.", expected=expected, fix="set data.format: parquet"
         )
     if b"\x00" in head[:4096]:
         raise UserError(
@@ -68,17 +69,19 @@ def check_names(cells: Sequence[str], place: str, delimiter: str) -> None:
     other = next((each for each in _DELIMITERS if each != delimiter and each in cells[0]), None)
     if len(cells) == 1 and other is not None:
         written = repr(other).replace("'", '"')
-        raise UserError(
+        raise ReadingMistake(
             f"{place}: the header has a single column, {_shortened(cells[0])!r}, which holds "
             f"{_DELIMITERS[other]}.",
             expected=f"names separated by {_DELIMITERS.get(delimiter, repr(delimiter))}",
             fix=f"set data.delimiter: {written}",
+            option_fix=f"add --delimiter {written}",
         )
     if all(_NUMBER.fullmatch(cell) or not cell for cell in cells):
-        raise UserError(
+        raise ReadingMistake(
             f"{place}: the first row holds numbers, not names: {_shortened(', '.join(cells))}.",
             expected="a header row that names the columns",
             fix="add a header row, or list the names in data.column_names",
+            option_fix="add a header row, or list the names: --column-names a,b,c",
         )
     for position, name in enumerate(cells, 1):
         if not name.strip():

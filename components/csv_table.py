@@ -19,8 +19,8 @@ import pyarrow.csv as pa_csv
 from components import csv_mistakes
 from components.csv_blocks import RowBlock, cut_rows, first_row_end
 from components.data_path import DataFile
+from components.reading_mistake import ReadingMistake
 from components.table_block import FilePart, TableBlock
-from serving.errors import UserError
 
 __all__ = ["CsvFormat"]
 
@@ -46,10 +46,11 @@ class CsvFormat:
 
     def __post_init__(self) -> None:
         if len(self.delimiter) != 1 or not self.delimiter.isascii() or self.delimiter in '"\r\n':
-            raise UserError(
-                f"data: the delimiter is {self.delimiter!r}.",
+            raise ReadingMistake(
+                f"The delimiter is {self.delimiter!r}.",
                 expected="one ASCII character other than a quote or a line break",
-                fix=r'write "," or ";" or "\t"',
+                fix=r'write data.delimiter: "," or ";" or "\t"',
+                option_fix="write --delimiter ',' or ';' or tab",
             )
         if self.column_names is not None:
             csv_mistakes.check_names(self.column_names, "data.column_names", self.delimiter)

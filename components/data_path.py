@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Literal, cast
 import pyarrow as pa
 
 from components.normal_path import normal_path
+from components.reading_mistake import ReadingMistake
 from serving.errors import UserError
 
 __all__ = ["DataFile", "find_data_files", "has_wildcard", "list_paths", "resolve_path"]
@@ -157,10 +158,11 @@ def find_data_files(path: str, suffixes: Sequence[str]) -> tuple[DataFile, ...]:
             file is empty.
     """
     if not path.strip():
-        raise UserError(
+        raise ReadingMistake(
             "The data path is empty.",
             expected="a file, a folder, a glob, or package://PKG/path",
             fix="set data.path",
+            option_fix="name the data: kubetfx init data.csv --label COLUMN",
         )
     place = resolve_path(path)
     stored = _find_remote(place, suffixes) if _REMOTE.match(place) else _find_local(place, suffixes)
@@ -362,20 +364,23 @@ class _GuardedStream:
 
 
 def _missing(place: str) -> UserError:
-    near = next((each for each in Path(place).absolute().parents if each.exists()), None)
+    above = Path(normal_path(Path(place).absolute())).parents
+    near = next((each for each in above if each.exists()), None)
     hint = f"; the folder {near} exists" if near and near != Path(near.anchor) else ""
-    return UserError(
+    return ReadingMistake(
         f"{place}: there is no such file or folder{hint}.",
         expected="a file, a folder, a glob, or package://PKG/path",
         fix="check data.path; a relative path counts from the folder of the configuration",
+        option_fix=f"check the path; a relative one counts from {Path.cwd()}",
     )
 
 
 def _nothing_matches(place: str) -> UserError:
-    return UserError(
+    return ReadingMistake(
         f"{place}: no file matches.",
         expected="a glob that matches at least one file (** reaches into subfolders)",
-        fix="check data.path; put the glob in quotes on a command line",
+        fix="check data.path",
+        option_fix="check the glob, and put it in quotes",
     )
 
 

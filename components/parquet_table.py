@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.data_path import DataFile
+from components.reading_mistake import ReadingMistake
 from components.table_block import FilePart, TableBlock
 from serving.errors import UserError
 
@@ -144,8 +145,9 @@ def _opened(file: DataFile) -> Iterator[Any]:
 
 
 def _damaged(file: DataFile, error: Exception) -> UserError:
-    return UserError(
+    return ReadingMistake(
         f"{file.name} can't be read as Parquet: {error}.",
         expected="a whole Parquet file",
         fix="write or fetch it again; set data.format if it is of another kind",
+        option_fix="write or fetch it again",
     )

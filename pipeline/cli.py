@@ -6,6 +6,7 @@ Only Typer is imported here; each command imports what it needs when it runs, so
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -88,24 +89,40 @@ def run(
 
 @app.command()
 def init(
-    data: Annotated[str, typer.Argument(help="A CSV file, a folder of them, or a pattern.")],
+    data: Annotated[
+        str, typer.Argument(help="A CSV or Parquet file, a folder of them, or a pattern.")
+    ],
     label: Annotated[str, typer.Option("--label", "-l", help="The column to predict.")],
     folder: Annotated[
         Path | None, typer.Option("--folder", "-f", help="Where to put it. [./NAME_OF_THE_DATA]")
     ] = None,
-    delimiter: Annotated[str, typer.Option(help="Between two cells.")] = ",",
+    delimiter: Annotated[
+        str | None,
+        typer.Option(help="Between two cells of a CSV; 'tab' is one. [the one that fits]"),
+    ] = None,
+    column_names: Annotated[
+        str | None,
+        typer.Option(help="For a CSV without a header row: a,b,c.", show_default=False),
+    ] = None,
 ) -> None:
     """Write a pipeline.yaml for data of your own, with the kinds guessed from the data."""
     from rich.console import Console
 
     from pipeline import new_project
 
-    file, made = new_project.write(data, label, folder, delimiter=delimiter)
+    names = tuple(name.strip() for name in column_names.split(",")) if column_names else None
+    file, made = new_project.write(data, label, folder, delimiter=delimiter, column_names=names)
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[green]wrote[/] {file}: {made.features} features")
+    console.print(
+        f"[green]wrote[/] {file}: {made.features} feature{'s' if made.features > 1 else ''}"
+    )
+    console.print(f"  {made.task}", markup=False)
     for column, reason in made.left_out.items():
         console.print(f"  not used: {column}: {reason}", markup=False)
-    console.print(f"run it with: [bold]kubetfx run {file}[/]")
+    for caution in made.cautions:
+        console.print(f"  mind: {caution}", markup=False)
+    console.print("run it with: ", end="")
+    console.print(f"kubetfx run {shlex.quote(str(file))}", style="bold", markup=False)
 
 
 @app.command()

@@ -133,3 +133,16 @@ def test_whole_numbers_at_the_ends_of_64_bits_are_summed_as_well(tmp_path: Path)
     (tmp_path / "a.csv").write_text("x,y\n9223372036854775807,1\n-9223372036854775808,2\n")
     column = inspect(str(tmp_path / "a.csv")).column("x")
     assert (column.min, column.max) == (-(2**63), 2**63 - 1)
+
+
+def test_a_column_of_dates_may_have_a_few_cells_that_are_none(tmp_path: Path) -> None:
+    days = [f"2024-{i % 12 + 1:02d}-{i % 28 + 1:02d}" for i in range(100)]
+    odd = {7: "unknown", 40: "31.12.2024"}
+    rows = "".join(f"{i},{odd.get(i, day)},{day[5:]}\n" for i, day in enumerate(days))
+    (tmp_path / "t.csv").write_text("n,when,no\n" + rows)
+    when, no = inspect(str(tmp_path / "t.csv")).columns[1:]
+    assert (when.is_iso8601, when.moments, when.present) == (True, 98, 100)
+    assert when.first_no_moment == Cell("unknown", str(tmp_path / "t.csv"), 9)
+    assert (no.is_iso8601, no.moments, no.first_no_moment) == (False, 0, None)
+    (tmp_path / "u.csv").write_text("when\n" + "2024-01-01\nlater\n" * 10)
+    assert not inspect(str(tmp_path / "u.csv")).column("when").is_iso8601

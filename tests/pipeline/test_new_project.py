@@ -2,7 +2,10 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -99,6 +102,122 @@ def test_existing_configuration_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         new_project.write(data, "sold", tmp_path)
     assert (tmp_path / "pipeline.yaml").read_text() == "mine"
+
+
+# (the column's cells, what is made of it)
+ODD_COLUMNS: dict[str, tuple[list[object], str]] = {
+    "email": ([f"{i // 2}@example.org" for i in range(ROWS)], "100 values in 200 rows, as an id"),
+    "customer_id": ([i % 150 * 7 for i in range(ROWS)], "named as an id, with 150 values"),
+    "discount": ([f"{i % 40}%" for i in range(ROWS)], "percentages such as '0%'"),
+    "units": ([f"{i * 77:,}" for i in range(ROWS)], "thousands separators such as '1,001'"),
+    "salary": ([f"{i + 5},{i:03d}" for i in range(ROWS)], "thousands separators such as '5,000'"),
+    "price": ([f"$ {i},000.50" for i in range(1, ROWS + 1)], "amounts of money such as '$ 1,000"),
+    "height": ([f"{i},5" for i in range(ROWS)], "decimal comma such as '0,5'"),
+    "day": ([f"{i % 28 + 1}.{i % 12 + 1}.2024" for i in range(ROWS)], "dates such as '1.1.2024'"),
+    "comment": (
+        [f"this is the {i % 120} that he said" for i in range(4 * ROWS)],
+        "values of 7 words on average",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD_COLUMNS)
+def test_text_that_is_no_category_is_left_out_with_a_reason(tmp_path: Path, name: str) -> None:
+    cells, reason = ODD_COLUMNS[name]
+    columns = {key: values * (len(cells) // ROWS) for key, values in COLUMNS.items()}
+    data = table(tmp_path / "d.csv", {**columns, name: cells})
+    file, made = new_project.write(data, "sold", tmp_path / "p")
+    assert reason in made.left_out[name]
+    assert reason in file.read_text(encoding="utf-8")
+    preflight.check(read_project(file))
+
+
+def test_dates_with_a_few_odd_cells_are_a_timestamp_and_the_cells_are_told(tmp_path: Path) -> None:
+    days: list[object] = list(COLUMNS["when"])
+    days[9], days[20] = "unknown", "03/04/2024"
+    data = table(tmp_path / "d.csv", {**COLUMNS, "when": days})
+    file, made = new_project.write(data, "sold", tmp_path / "p")
+    project = read_project(file)
+    assert {each.name: each.kind for each in project.config.features}["when"] == "timestamp"
+    [caution] = made.cautions
+    assert caution == "when: no date: 'unknown' in line 11, like 1 other; it counts as missing"
+    assert caution.removeprefix("when: ") in file.read_text(encoding="utf-8")
+    preflight.check(project)
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|", ","])
+def test_delimiter_is_found_out(tmp_path: Path, delimiter: str) -> None:
+    rows = [["a, b; c|d", "y", "z"]] + [[i / 7, i % 2, f"{i % 3}, {i % 3}"] for i in range(90)]
+    file = tmp_path / "d.csv"
+    with file.open("w", newline="", encoding="utf-8-sig") as stream:
+        csv.writer(stream, delimiter=delimiter).writerows(rows)
+    project_file, _ = new_project.write(str(file), "y", tmp_path / "p")
+    project = read_project(project_file)
+    assert project.config.data.delimiter == delimiter
+    assert {each.name for each in project.config.features} == {"a, b; c|d", "z"}
+    preflight.check(project)
+
+
+def test_parquet_and_files_without_a_header_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    numbers = pa.table({"a": [i / 7 for i in range(60)], "y": [i % 2 == 0 for i in range(60)]})
+    pq.write_table(numbers, tmp_path / "parts" / "1.parquet")
+    file, _ = new_project.write(str(tmp_path / "parts"), "y", tmp_path / "p")
+    assert read_project(file).config.data.format == "parquet"
+    preflight.check(read_project(file))
+    data = tmp_path / "d.csv"
+    data.write_text("".join(f"{i / 7},{i % 2}\n" for i in range(60)))
+    file, _ = new_project.write(str(data), "b", tmp_path / "q", column_names=("a", "b"))
+    preflight.check(read_project(file))
+    (tmp_path / "parts" / "2.csv").write_text("a,y\n1,0\n")
+    with pytest.raises(UserError, match="both CSV and Parquet"):
+        new_project.write(str(tmp_path / "parts"), "y", tmp_path / "r")
+
+
+def test_numbers_in_one_parquet_file_and_text_in_the_next_are_told(tmp_path: Path) -> None:
+    for name, cells in (("1", list(range(60))), ("2", [str(i) for i in range(60)])):
+        numbers = pa.table({"a": cells, "b": [i / 7 for i in range(60)], "y": [0, 1] * 30})
+        pq.write_table(numbers, tmp_path / f"{name}.parquet")
+    _, made = new_project.write(str(tmp_path), "y", tmp_path / "p")
+    assert made.left_out["a"].startswith("numbers, but text ('0') in ")
+    assert "2.parquet" in made.left_out["a"]
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "said"),
+    [
+        ("none.csv", {}, "a relative one counts from"),
+        ("*.cvs", {}, "put it in quotes"),
+        ("", {}, "kubetfx init data.csv"),
+        ("d.csv", {"delimiter": ";;"}, "--delimiter"),
+        ("one.csv", {"delimiter": ";"}, 'add --delimiter ","'),
+        ("numbers.csv", {}, "--column-names a,b,c"),
+        ("numbers.csv", {"column_names": ("a", "a")}, "--column-names: 2 columns"),
+    ],
+)
+def test_trouble_with_the_data_is_told_in_the_options_of_the_command(
+    tmp_path: Path, data: str, options: dict[str, Any], said: str
+) -> None:
+    table(tmp_path / "d.csv", COLUMNS)
+    (tmp_path / "one.csv").write_text("a,sold\n3,4\n")
+    (tmp_path / "numbers.csv").write_text("1,2\n3,4\n")
+    with pytest.raises(UserError) as caught:
+        new_project.write(str(tmp_path / data) if data else "", "sold", tmp_path / "p", **options)
+    assert said in str(caught.value)
+    assert "data." not in str(caught.value).replace("data.csv", "")
+    assert "configuration" not in str(caught.value)
+
+
+def test_rare_and_missing_labels_are_told(tmp_path: Path) -> None:
+    sold: list[object] = [int(i == 7) for i in range(ROWS)]
+    sold[50:60] = [""] * 10
+    data = table(tmp_path / "d.csv", {**COLUMNS, "sold": sold})
+    file, made = new_project.write(data, "sold", tmp_path / "p")
+    assert made.task == "binary: '1' or not (0.5% of rows are)"
+    gaps, rare = made.cautions
+    assert gaps == "10 of 200 rows have no 'sold': they are left out"
+    assert rare.startswith("only 1 of 190 rows have sold = 1")
+    assert "auc_pr: {min" in file.read_text(encoding="utf-8")
 
 
 names = st.text(
