@@ -16,7 +16,6 @@ import datetime
 import fcntl
 import json
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from rich.console import Console
 from pipeline import chatter, failure, run_record
 from pipeline.step_board import StepBoard
 from pipeline.steps import STEPS
+from pipeline.writable_folder import make_writable
 from serving.errors import GateStop, UserError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "StepResult", "run"]
 
+# Shown like steps, but no nodes of the graph.
+_PREPARE = "prepare"
 _SERVE_CHECK = "serve check"
 
 
@@ -60,6 +62,7 @@ class RunResult:
         outcome: `pushed`, `not_blessed` by the evaluation, `not_pushed` for another reason,
             `stopped` by a gate, `failed`, or `interrupted` by hand.
         steps: in the order of the graph.
+        besides: what else took time, before and after the steps. Unit: seconds.
         evaluation: the evaluator's summary.
         infra: the infra validator's summary.
         reason: why nothing was pushed.
@@ -76,6 +79,7 @@ class RunResult:
     metrics: tuple[str, ...] = ()
     outcome: str = "not_blessed"
     steps: list[StepResult] = field(default_factory=list)
+    besides: dict[str, float] = field(default_factory=dict)
     evaluation: dict[str, Any] | None = None
     infra: dict[str, Any] | None = None
     reason: str = ""
@@ -106,7 +110,7 @@ def run(
     Raises:
         UserError: the input can't be used, the output can't be written, or a step failed.
     """
-    folder = _writable(output)
+    folder = make_writable(output, "--output", "the output folder")
     run_id = _run_id()
     with _locked(folder):
         run_folder = folder / "runs" / run_id
@@ -161,15 +165,15 @@ def _run_nodes(
 ) -> None:
     outcomes: dict[str, NodeOutcome] = {}
     sys.path.insert(0, str(project.folder))
-    with StepBoard(console, ["prepare", *STEPS, _SERVE_CHECK]) as board:
-        board.start("prepare", "loading TFX")
+    with StepBoard(console, [_PREPARE, *STEPS, _SERVE_CHECK]) as board:
+        board.start(_PREPARE, "loading TFX")
         try:
             ir, connection = _prepare(project, folder, result.run_id)
         except Exception as error:
             board.finish("failed")
             log = Path(result.places["log"])
-            raise failure.explain(error, "prepare", log, project.folder) from error
-        board.finish("done", "graph and metadata")
+            raise failure.explain(error, _PREPARE, log, project.folder) from error
+        result.besides[_PREPARE] = board.finish("done", "graph and metadata")
         from pipeline import launch
 
         try:
@@ -218,7 +222,7 @@ def _run_node(
         clauses = {"what": told.what, "expected": told.expected, "fix": told.fix}
         result.failure = {"step": node, **clauses}
         raise told from error
-    detail = step_facts.describe(outcome)
+    detail = step_facts.describe(outcome, connection)
     seconds = board.finish(outcome.state, detail, refused=step_facts.is_refusal(outcome))
     result.steps.append(StepResult(node, outcome.state, round(seconds, 2), detail))
     if outcome.state == "failed":
@@ -247,10 +251,9 @@ def _check_serving(
         project.config.problem.raw_columns if project.config.problem else (),
         project.config.label.name,
     )
-    board.finish("skipped" if result.serve_check.trouble else "done", result.serve_check.sentence)
-
-
-_SERVE_CHECK = "serve check"
+    result.besides[_SERVE_CHECK] = board.finish(
+        "skipped" if result.serve_check.trouble else "done", result.serve_check.sentence
+    )
 
 
 def _prepare(project: Project, folder: Path, run_id: str) -> tuple[Any, Any]:
@@ -305,23 +308,6 @@ def _note(result: RunResult, outcome: NodeOutcome) -> None:
 
 def _run_id() -> str:
     return datetime.datetime.now().strftime("%Y%m%dT%H%M%S.%f")
-
-
-def _writable(output: Path) -> Path:
-    """Makes the output folder, or says why it can't be."""
-    folder = output.expanduser().resolve()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise UserError(
-            f"the output folder {folder} can't be written: {error.strerror}.",
-            expected="a folder in which this user may make files",
-            fix="choose another one with --output, or change its owner or mode",
-        ) from error
-    return folder
 
 
 @contextmanager

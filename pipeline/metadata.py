@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import shutil
 import urllib.parse
@@ -25,6 +26,7 @@ __all__ = [
     "masked",
     "output_artifacts",
     "plain_value",
+    "pushed_version",
     "run_execution",
     "sqlite_connection",
 ]
@@ -45,12 +47,14 @@ class OutputArtifact:
         uri: where its payload is.
         type: TFX's type name, such as `Examples`.
         properties: its properties and custom properties as plain values.
+        made: when it was recorded.
     """
 
     id: int
     uri: str
     type: str
     properties: dict[str, Any] = field(repr=False)
+    made: datetime.datetime | None = None
 
 
 def sqlite_connection(file: Path) -> mlmd.ConnectionConfig:
@@ -147,10 +151,22 @@ def output_artifacts(store: MetadataStore, execution_id: int) -> dict[str, list[
             for group in (artifact.properties, artifact.custom_properties)
             for name, value in group.items()
         }
+        made = datetime.datetime.fromtimestamp(artifact.create_time_since_epoch / 1000)
         outputs[keys[artifact.id]].append(
-            OutputArtifact(artifact.id, artifact.uri, artifact.type, properties)
+            OutputArtifact(artifact.id, artifact.uri, artifact.type, properties, made)
         )
     return dict(outputs)
+
+
+def pushed_version(store: MetadataStore, model_id: int) -> str | None:
+    """Finds the version as which a model was pushed last; None if it never was."""
+    versions = [
+        artifact.custom_properties["pushed_version"].string_value
+        for artifact in store.get_artifacts_by_type("PushedModel")
+        if artifact.custom_properties["current_model_id"].int_value == model_id
+        and artifact.custom_properties["pushed"].int_value
+    ]
+    return versions[-1] if versions else None
 
 
 def abandon_unfinished(store: MetadataStore, artifacts: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,16 @@ _COLUMNS_SHOWN = 4
 
 def as_json(result: RunResult) -> str:
     """Writes the whole result as one JSON document."""
-    return json.dumps(asdict(result), indent=1)
+    return json.dumps(_without_nan(asdict(result)), indent=1, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    """Writes null for what JSON has no number for: a precision without any positive, say."""
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show(result: RunResult, console: Console) -> None:
@@ -41,14 +51,19 @@ def show(result: RunResult, console: Console) -> None:
         console.print(Text.assemble(("not pushed", "yellow"), f": {reason}"), soft_wrap=True)
     if result.serve_check is not None:
         _show_serve_check(result.serve_check, console)
-    total = sum(step.seconds for step in result.steps)
-    cached = sum(step.state == "cached" for step in result.steps)
-    console.print(
-        f"{len(result.steps)} steps in {total:.0f} s" + (f", {cached} cached" if cached else "")
-    )
+    console.print(_times(result))
     for name in ("report", "artifacts", "log"):
         if name in result.places:
             console.print(f"{name:<10} {result.places[name]}", soft_wrap=True)
+
+
+def _times(result: RunResult) -> str:
+    """Counts the steps, and what was shown beside them: `11 steps in 19 s; prepare 6 s`."""
+    total = sum(step.seconds for step in result.steps)
+    cached = sum(step.state == "cached" for step in result.steps)
+    steps = f"{len(result.steps)} steps in {total:.0f} s" + (f", {cached} cached" if cached else "")
+    besides = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in result.besides.items())
+    return f"{steps}; {besides}" if besides else steps
 
 
 def _shown_metrics(result: RunResult, console: Console) -> list[str]:
@@ -121,7 +136,7 @@ def _cell(value: Any) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    return "–" if value is None or math.isnan(value) else f"{value:.4g}"
 
 
 def _show_verdict(evaluation: dict[str, Any], console: Console) -> None:

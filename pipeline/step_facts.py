@@ -7,20 +7,30 @@ from collections.abc import Callable
 from typing import Any
 
 from components.anomaly_kinds import Severity
-from pipeline import gate_stop
+from pipeline import gate_stop, metadata
 from pipeline.launch import NodeOutcome
+from pipeline.metadata import OutputArtifact
 from pipeline.report import payload
 
 __all__ = ["describe", "evaluation_summary", "infra_summary", "is_refusal"]
 
 
-def describe(outcome: NodeOutcome) -> str:
-    """Says in a few words what a node made; empty when there is nothing to say."""
+def describe(outcome: NodeOutcome, connection: Any = None) -> str:
+    """Says in a few words what a node made; empty when there is nothing to say.
+
+    Args:
+        outcome: the node.
+        connection: the metadata store, for what its artifacts don't say themselves.
+    """
     describer = _DESCRIBERS.get(outcome.node)
     if describer is None:
         return ""
     try:
-        return describer(outcome)
+        words = describer(outcome)
+        baseline = outcome.output("model") if outcome.node == "baseline" else None
+        if baseline is not None and connection is not None:
+            return f"{_as_pushed(baseline, connection)}{words}"
+        return words
     except (OSError, KeyError, ValueError):
         # Words beside a step are not worth failing a run for.
         return ""
@@ -151,7 +161,7 @@ def _transform(outcome: NodeOutcome) -> str:
     graph = outcome.output("transform_graph")
     assert graph is not None
     vocabularies = payload.names(f"{graph.uri}/transform_fn/assets")
-    return f"{len(vocabularies)} vocabularies"
+    return f"{len(vocabularies)} vocabular{'y' if len(vocabularies) == 1 else 'ies'}"
 
 
 def _trainer(outcome: NodeOutcome) -> str:
@@ -167,7 +177,17 @@ def _trainer(outcome: NodeOutcome) -> str:
 
 def _baseline(outcome: NodeOutcome) -> str:
     baseline = outcome.output("model")
-    return f"model {baseline.id}" if baseline else "no earlier blessed model"
+    if baseline is None:
+        return "no earlier blessed model"
+    return f"model of {baseline.made:%Y-%m-%d %H:%M:%S}" if baseline.made else baseline.uri
+
+
+def _as_pushed(model: OutputArtifact, connection: Any) -> str:
+    """Names the version as which a model is served: `version 1795430233, `."""
+    from ml_metadata import MetadataStore
+
+    version = metadata.pushed_version(MetadataStore(connection), model.id)
+    return f"version {version}, " if version else "not pushed, "
 
 
 def _evaluator(outcome: NodeOutcome) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.config.reader import CONFIG_FILE
 from pipeline.new_project.draft import Draft, draft
 from pipeline.new_project.table_guess import read_table
+from pipeline.writable_folder import make_writable
 from serving.errors import UserError
 
 __all__ = ["write"]
@@ -45,21 +46,9 @@ def write(
         )
     table = read_table(data, delimiter, column_names)
     made = draft(table, label, name, _reference(data, folder))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(made.text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{file} can't be written: {_reason(folder, error)}.",
-            expected="a folder in which this user may make files",
-            fix="choose another folder with --folder",
-        ) from error
+    make_writable(folder, "--folder")
+    file.write_text(made.text, encoding="utf-8")
     return file, made
-
-
-def _reason(folder: Path, error: OSError) -> str:
-    in_the_way = next((each for each in (folder, *folder.parents) if each.is_file()), None)
-    return f"{in_the_way} is a file" if in_the_way else str(error.strerror)
 
 
 def _name(data: str) -> str:

@@ -124,6 +124,10 @@ def test_unchanged_second_run_is_cached_to_the_end_and_quick(finished: Finished)
         # The baseline is looked up in the metadata each time; nothing is computed.
         assert "cached" in line or step == "baseline"
     assert "blessed" in second.stdout
+    marked = sum(line.startswith(("✓", "–")) for line in lines)
+    assert marked == len(STEPS) + 1
+    assert f"{len(STEPS)} steps in " in second.stdout
+    assert "; prepare " in second.stdout
     assert versions(finished.output) == [finished.result["pushed"]["version"]]
     # A machine under load is slow; training anew would take several times as long.
     assert seconds < 30
@@ -149,6 +153,8 @@ def test_better_model_is_compared_with_the_last_blessed_and_worse_is_not_pushed(
     assert worse.returncode == 3, worse.stdout + worse.stderr
     assert result["outcome"] == "not_blessed"
     assert result["evaluation"]["compared"]
+    [baseline] = [step["detail"] for step in result["steps"] if step["name"] == "baseline"]
+    assert baseline.startswith(f"version {pushed_before[-1]}, model of 20")
     assert any("last blessed model" in reason for reason in result["evaluation"]["reasons"])
     states = {step["name"]: step["state"] for step in result["steps"]}
     assert states["examples"] == states["transform"] == "cached"
@@ -171,7 +177,7 @@ def test_unwritable_output_is_told_before_anything_is_made(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     refused = run(project, tmp_path / "file" / "out")
     assert refused.returncode == 2
-    assert "can't be written" in refused.stderr
+    assert f"can't be made: {tmp_path / 'file'} is a file" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 

@@ -1,0 +1,47 @@
+"""The end of a run: what is counted, and what JSON has no number for."""
+
+import io
+import json
+
+from rich.console import Console
+
+from pipeline import run_summary
+from pipeline.local_run import RunResult, StepResult
+
+EVALUATION = {
+    "blessed": True,
+    "gated": False,
+    "compared": False,
+    "reasons": [],
+    "slices": [
+        {
+            "slice": {},
+            "metrics": {"example_count": 60.0, "precision": float("nan"), "auc": 0.5},
+            "baseline": None,
+        }
+    ],
+}
+
+
+def result() -> RunResult:
+    made = RunResult("20240101T000000.0", "rare", ("auc", "precision"), "pushed")
+    made.steps = [StepResult("examples", "cached", 2.0, ""), StepResult("pusher", "done", 3.0, "")]
+    made.besides = {"prepare": 6.4, "serve check": 3.0}
+    made.evaluation = EVALUATION
+    made.pushed = {"version": "1", "folder": "/v/1"}
+    return made
+
+
+def test_json_is_json_even_where_a_metric_is_no_number() -> None:
+    text = run_summary.as_json(result())
+    parsed = json.loads(text, parse_constant=lambda word: f"not JSON: {word}")
+    assert parsed["evaluation"]["slices"][0]["metrics"]["precision"] is None
+
+
+def test_steps_are_counted_apart_from_what_is_shown_besides() -> None:
+    stream = io.StringIO()
+    run_summary.show(result(), Console(file=stream, width=120))
+    text = stream.getvalue()
+    assert "2 steps in 5 s, 1 cached; prepare 6 s, serve check 3 s" in text
+    assert "nan" not in text
+    assert "–" in text
