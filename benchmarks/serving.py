@@ -6,6 +6,7 @@ One small tabular Keras model (12 columns, two vocabularies, three layers), one 
 loopback, the load generator in a process of its own, 1, 8 and 64 requests at once. Contenders:
 
 - limit: the bare concrete function in this process, and the prepared session call of the server;
+- bare grpc.aio: a server that gives back the bytes it got, which no Python gRPC server can beat;
 - embedded: our server, over gRPC and REST, with and without batching;
 - fastapi + model.predict, fastapi + signature: what people would otherwise write, on uvicorn with
   uvloop and httptools, as ours.
@@ -53,7 +54,7 @@ class Contender:
 
     name: str
     peer: str = ""
-    """The kind of FastAPI peer; empty for ours."""
+    """The kind of peer; empty for ours."""
     batching: bool = False
     grpc: bool = False
 
@@ -63,6 +64,7 @@ CONTENDERS = (
     Contender("embedded REST, batching", batching=True),
     Contender("embedded gRPC", grpc=True),
     Contender("embedded gRPC, batching", batching=True, grpc=True),
+    Contender("bare grpc.aio, no model", peer="echo", grpc=True),
     Contender("fastapi + model.predict", peer="model.predict"),
     Contender("fastapi + signature", peer="signature"),
 )
@@ -139,7 +141,9 @@ def measure(
         server = psutil.Process(pid)
         for clients in CLIENTS:
             path = "/predict" if contender.peer else PATH
-            file = folder / ("peer.json" if contender.peer else f"request.{kind}")
+            file = folder / (
+                "peer.json" if contender.peer and not contender.grpc else f"request.{kind}"
+            )
             before = processor_s(server)
             output = python(
                 "-m", "benchmarks.serving_load", kind, address, str(clients), str(seconds),
@@ -255,14 +259,16 @@ def show(result: dict[str, Any]) -> None:
             line += " " + "".join(f"{by_clients[str(c)][key]:9.{digits}f}" for c in CLIENTS)
         print(line)
     servers = result["servers"]
-    ours = servers["embedded REST, batching"]["64"]
-    for peer in ("fastapi + model.predict", "fastapi + signature"):
-        theirs = servers[peer]["64"]
-        print(
-            f"REST, 64 at once, batching, against {peer}: "
-            f"{ours['requests_per_s'] / theirs['requests_per_s']:.1f}x the requests/s (aim: 5x), "
-            f"{theirs['processor_ms'] / ours['processor_ms']:.1f}x less processor time each"
-        )
+    for wire in ("REST", "gRPC"):
+        ours = servers[f"embedded {wire}, batching"]["64"]
+        for peer in ("fastapi + model.predict", "fastapi + signature"):
+            theirs = servers[peer]["64"]
+            print(
+                f"{wire}, 64 at once, batching, against {peer}: "
+                f"{ours['requests_per_s'] / theirs['requests_per_s']:.1f}x the requests/s "
+                "(aim: 5x), "
+                f"{theirs['processor_ms'] / ours['processor_ms']:.1f}x less processor time each"
+            )
     limit = result["limit"]["concrete function"]["p50_ms"]
     for name in ("embedded REST", "embedded gRPC"):
         above = servers[name]["1"]["p50_ms"] - limit

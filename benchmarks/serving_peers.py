@@ -1,6 +1,8 @@
 """What people would otherwise write: FastAPI in front of the model, served by uvicorn.
 
-python -m benchmarks.serving_peers FOLDER (model.predict | signature) PORT
+And the least that a Python server can do over gRPC: give back the bytes it got.
+
+python -m benchmarks.serving_peers FOLDER (model.predict | signature | echo) PORT
 """
 
 from __future__ import annotations
@@ -59,10 +61,30 @@ def app(folder: Path, kind: str) -> Any:
     return application
 
 
+async def echo(port: int) -> None:
+    """Answers every gRPC Predict with its own bytes: no parsing, no model."""
+    import grpc
+
+    async def same(request: bytes, _context: Any) -> bytes:
+        return request
+
+    server = grpc.aio.server()
+    methods = {"Predict": grpc.unary_unary_rpc_method_handler(same)}
+    service = "tensorflow.serving.PredictionService"
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    print("ready", flush=True)
+    await server.wait_for_termination()
+
+
 def main() -> None:
     import uvicorn
+    import uvloop
 
     folder, kind, port = sys.argv[1:]
+    if kind == "echo":
+        uvloop.run(echo(int(port)))
     application = app(Path(folder), kind)
     print("ready", flush=True)
     uvicorn.run(

@@ -2,13 +2,14 @@
 
 A batch closes when it is full, when its oldest request has waited `batch_timeout_micros`, or,
 with the default timeout of 0, as soon as the event loop has taken in everything that had already
-arrived. Where TensorFlow Serving fails a whole batch, the requests in it are run again one by
-one, so that only the guilty one fails; and requests of different shapes form different batches
-instead of failing.
+arrived; under load it then waits some milliseconds more, if that was seen to bring company. Where
+TensorFlow Serving fails a whole batch, the requests in it are run again one by one, so that only
+the guilty one fails; and requests of different shapes form different batches instead of failing.
 """
 
 import asyncio
 import itertools
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,12 @@ IN_LINE_REQUESTS = 10
 """A batch of so many requests may hold up the event loop so many times as long as one."""
 MAX_QUEUES = 256
 """Kinds of batches (run × shape) kept at once; idle ones beyond are forgotten."""
+COMPANY_S = 0.004
+"""How long a batch waits for company at most, where that pays."""
+LULL_TURNS = 8
+"""Turns of the event loop without a new request after which nobody else is on the way."""
+ENOUGH_COMPANY = 3
+"""Requests in a batch that make the wait worth another one."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,64 @@ class Batching:
             queue.pump()
 
 
+class _Pace:
+    """Decides, by what waiting brought so far, whether a batch should wait for company.
+
+    Requests over gRPC reach the event loop one at a time, so that a batch which never waits holds
+    one request even when sixty-four are on their way, and each pays for a run of its own. But a
+    lone client gains nothing by waiting: it sends its next request after it has the answer. So a
+    queue tries it when its runs take a noticeable part of a processor, goes on while batches
+    come out of it, and otherwise tries again after ever longer pauses.
+    """
+
+    NOTICEABLE = 0.05
+    MEMORY_S = 0.05
+    LONGEST_PAUSE_S = 1.0
+
+    def __init__(self) -> None:
+        self._requests_per_s = 0.0
+        self._pause_s = 0.0
+        self._rests_until = 0.0
+        self._last = time.monotonic()
+
+    def pays(self, run_s: float) -> bool:
+        """Says whether to wait, given what one run takes."""
+        share = self._requests_per_s * run_s
+        return share > self.NOTICEABLE and time.monotonic() >= self._rests_until
+
+    def closed(self, requests: int, *, waited: bool) -> None:
+        """Learns how many requests a batch got, and whether it had waited for them."""
+        now = time.monotonic()
+        passed = max(now - self._last, 1e-6)
+        self._last = now
+        weight = min(passed / self.MEMORY_S, 1.0)
+        self._requests_per_s += weight * (requests / passed - self._requests_per_s)
+        if not waited:
+            return
+        if requests >= ENOUGH_COMPANY:
+            self._pause_s = 0.0
+        else:
+            self._pause_s = min(max(2 * self._pause_s, COMPANY_S), self.LONGEST_PAUSE_S)
+            self._rests_until = now + self._pause_s
+
+
+@dataclass
+class _Wait:
+    """A batch that waits for company."""
+
+    requests: int
+    until: float
+    idle_turns: int = 0
+
+    def is_over(self, requests: int) -> bool:
+        """Takes note of one turn of the event loop."""
+        if requests != self.requests:
+            self.requests, self.idle_turns = requests, 0
+        else:
+            self.idle_turns += 1
+        return self.idle_turns >= LULL_TURNS or time.monotonic() >= self.until
+
+
 class _Queue:
     """Requests that wait for the same run."""
 
@@ -137,6 +202,8 @@ class _Queue:
         self._workers = workers
         self._rows = 0
         self._scheduled: asyncio.Handle | None = None
+        self._pace = _Pace()
+        self._wait: _Wait | None = None
         self._running: set[asyncio.Task[None]] = set()
 
     def check_room(self, rows: int) -> None:
@@ -160,14 +227,32 @@ class _Queue:
         timeout = self._parameters.batch_timeout_micros / 1e6
         if timeout:
             self._scheduled = loop.call_later(timeout, self.pump)
+        elif self._pace.pays(self._call.cost.estimate(self._rows)):
+            self._wait = _Wait(len(self.tasks), time.monotonic() + COMPANY_S)
+            self._scheduled = loop.call_soon(self._look)
         else:
             self._scheduled = loop.call_soon(self.pump)
+
+    def _look(self) -> None:
+        """Closes the batch when nobody else is on the way, and looks again at the next turn if not.
+
+        Turns tell more than time does: while the loop is busy taking requests in, each turn has
+        something to do, however long it takes; and an idle turn takes some microseconds only.
+        """
+        wait = self._wait
+        assert wait is not None
+        if wait.is_over(len(self.tasks)):
+            self.pump()
+        else:
+            self._scheduled = asyncio.get_running_loop().call_soon(self._look)
 
     def pump(self) -> None:
         """Starts as many batches as there are requests and threads for."""
         if self._scheduled is not None:
             self._scheduled.cancel()
             self._scheduled = None
+            self._pace.closed(len(self.tasks), waited=self._wait is not None)
+            self._wait = None
         while self.tasks and self._owner.free_threads > 0:
             batch = self._take()
             if not batch:
