@@ -36,7 +36,17 @@ if TYPE_CHECKING:
     from pipeline.launch import NodeOutcome
     from pipeline.serve_check import ServeCheck
 
-__all__ = ["RunResult", "StepResult", "run"]
+__all__ = [
+    "RunResult",
+    "StepResult",
+    "board_console",
+    "locked",
+    "new_run_id",
+    "push_folder",
+    "run",
+    "run_node",
+    "write_summary",
+]
 
 # Shown like steps, but no nodes of the graph.
 _PREPARE = "prepare"
@@ -111,8 +121,8 @@ def run(
         UserError: the input can't be used, the output can't be written, or a step failed.
     """
     folder = make_writable(output, "--output", "the output folder")
-    run_id = _run_id()
-    with _locked(folder):
+    run_id = new_run_id()
+    with locked(folder):
         run_folder = folder / "runs" / run_id
         run_folder.mkdir(parents=True)
         log = run_folder / "run.log"
@@ -126,26 +136,40 @@ def run(
         # Asked before stdout is sent to the log, which is no terminal and has no width.
         is_terminal, width = console.is_terminal, console.width
         with chatter.redirected_to(log) as screen:
-            board_console = Console(
-                file=screen,
-                force_terminal=is_terminal,
-                width=width,
-                no_color=console.no_color,
-                quiet=console.quiet,
-                highlight=False,
-            )
+            shown_on = board_console(console, screen, is_terminal=is_terminal, width=width)
             try:
-                _run_nodes(project, folder, result, board_console, serve_check)
+                _run_nodes(project, folder, result, shown_on, serve_check)
             finally:
-                _write_summary(run_folder, result, board_console)
+                write_summary(run_folder, result, shown_on)
     return result
 
 
-def _write_summary(run_folder: Path, result: RunResult, console: Console) -> None:
+def board_console(console: Console, screen: Any, *, is_terminal: bool, width: int) -> Console:
+    """Makes a console for the steps where stdout is sent to a log.
+
+    Args:
+        console: what it is to look like.
+        screen: the stream that stdout was before.
+        is_terminal: whether that was one.
+        width: of it. Unit: letters.
+    """
+    return Console(
+        file=screen,
+        force_terminal=is_terminal,
+        width=width,
+        no_color=console.no_color,
+        quiet=console.quiet,
+        highlight=False,
+    )
+
+
+def write_summary(run_folder: Path, result: RunResult, console: Console) -> None:
     """Writes summary and report; where that fails it is told, the run's end stays what it was."""
     try:
         text = json.dumps(asdict(result), indent=1, default=str)
         (run_folder / "summary.json").write_text(text + "\n")
+        if not result.steps:
+            return
         from pipeline.report.page import write_report
 
         result.places["report"] = str(write_report(run_folder))
@@ -169,6 +193,9 @@ def _run_nodes(
         board.start(_PREPARE, "loading TFX")
         try:
             ir, connection = _prepare(project, folder, result.run_id)
+        except KeyboardInterrupt:
+            _interrupted(_PREPARE, result, board)
+            raise
         except Exception as error:
             board.finish("failed")
             log = Path(result.places["log"])
@@ -179,7 +206,7 @@ def _run_nodes(
         try:
             for node in launch.node_ids(ir):
                 board.start(node)
-                outcomes[node] = _run_node(node, ir, connection, project, result, board)
+                outcomes[node] = run_node(node, ir, connection, project, result, board)
                 _note(result, outcomes[node])
         except KeyboardInterrupt:
             from ml_metadata import MetadataStore
@@ -193,7 +220,7 @@ def _run_nodes(
             _check_serving(project, result, outcomes["examples"], board)
 
 
-def _run_node(
+def run_node(
     node: str, ir: Any, connection: Any, project: Project, result: RunResult, board: StepBoard
 ) -> NodeOutcome:
     """Launches one node and ends its line on the board, however it ends."""
@@ -204,14 +231,7 @@ def _run_node(
         outcome = launch.launch(ir, node, connection)
         gate_stop.require_passed(outcome)
     except KeyboardInterrupt:
-        board.finish("stopped", "interrupted; a new run continues here")
-        result.outcome = "interrupted"
-        result.failure = {
-            "step": node,
-            "what": f"the run was interrupted in step {node}.",
-            "expected": "a run to its end",
-            "fix": "start it again: it continues with this step",
-        }
+        _interrupted(node, result, board)
         raise
     except Exception as error:
         told = failure.explain(error, node, log, project.folder)
@@ -234,6 +254,18 @@ def _run_node(
     return outcome
 
 
+def _interrupted(step: str, result: RunResult, board: StepBoard) -> None:
+    """Notes where the run was ended by hand."""
+    board.finish("stopped", "interrupted; a new run continues here")
+    result.outcome = "interrupted"
+    result.failure = {
+        "step": step,
+        "what": f"the run was interrupted in step {step}.",
+        "expected": "a run to its end",
+        "fix": "start it again: it continues with this step",
+    }
+
+
 def _check_serving(
     project: Project, result: RunResult, examples: NodeOutcome, board: StepBoard
 ) -> None:
@@ -244,13 +276,17 @@ def _check_serving(
     assert data is not None
     assert result.pushed is not None
     board.start(_SERVE_CHECK, "starting the model server")
-    result.serve_check = serve_check.check(
-        Path(result.pushed["folder"]),
-        project.config.name,
-        [f"{data.uri}/Split-eval"],
-        project.config.problem.raw_columns if project.config.problem else (),
-        project.config.label.name,
-    )
+    try:
+        result.serve_check = serve_check.check(
+            Path(result.pushed["folder"]),
+            project.config.name,
+            [f"{data.uri}/Split-eval"],
+            project.config.problem.raw_columns if project.config.problem else (),
+            project.config.label.name,
+        )
+    except KeyboardInterrupt:
+        board.finish("stopped", f"interrupted; version {result.pushed['version']} is pushed")
+        raise
     result.besides[_SERVE_CHECK] = board.finish(
         "skipped" if result.serve_check.trouble else "done", result.serve_check.sentence
     )
@@ -306,12 +342,13 @@ def _note(result: RunResult, outcome: NodeOutcome) -> None:
             result.reason = str(pushed.properties.get("reason", ""))
 
 
-def _run_id() -> str:
+def new_run_id() -> str:
+    """Names a run after the moment at which it starts."""
     return datetime.datetime.now().strftime("%Y%m%dT%H%M%S.%f")
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Holds the output for this process; the kernel lets go when the process dies."""
     with (folder / ".lock").open("w") as lock:
         try:
