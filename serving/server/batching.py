@@ -29,8 +29,10 @@ MAX_QUEUES = 256
 """Kinds of batches (run × shape) kept at once; idle ones beyond are forgotten."""
 COMPANY_S = 0.004
 """How long a batch waits for company at most, where that pays."""
-LULL_TURNS = 8
-"""Turns of the event loop without a new request after which nobody else is on the way."""
+LULL_TURNS = 60
+"""Turns of the event loop without a new request after which nobody else is on the way.
+
+An idle turn takes about 5 µs; gRPC's own threads need a multiple of that to bring a request in."""
 ENOUGH_COMPANY = 3
 """Requests in a batch that make the wait worth another one."""
 
@@ -143,6 +145,7 @@ class _Pace:
 
     NOTICEABLE = 0.05
     MEMORY_S = 0.05
+    FIRST_PAUSE_S = 0.001
     LONGEST_PAUSE_S = 1.0
 
     def __init__(self) -> None:
@@ -168,7 +171,7 @@ class _Pace:
         if requests >= ENOUGH_COMPANY:
             self._pause_s = 0.0
         else:
-            self._pause_s = min(max(2 * self._pause_s, COMPANY_S), self.LONGEST_PAUSE_S)
+            self._pause_s = min(max(2 * self._pause_s, self.FIRST_PAUSE_S), self.LONGEST_PAUSE_S)
             self._rests_until = now + self._pause_s
 
 
