@@ -233,8 +233,9 @@ def run_node(
     except KeyboardInterrupt:
         _interrupted(node, result, board)
         raise
-    except Exception as error:
-        told = failure.explain(error, node, log, project.folder)
+    except (Exception, SystemExit) as error:
+        asked = failure.contracts(project)
+        told = failure.explain(error, node, log, project.folder, asked)
         result.outcome = "stopped" if isinstance(told, GateStop) else "failed"
         detail = told.what.splitlines()[0]
         seconds = board.finish(result.outcome, detail)

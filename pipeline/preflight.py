@@ -6,18 +6,17 @@ a second or two, rather than by a step minutes later.
 
 from __future__ import annotations
 
-import ast
-import importlib.util
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from components import data_path, table_facts, table_format
 from components.data_path import DataFile
 from components.expression import Expression
-from components.nearest_name import did_you_mean
 from components.row_splits import SplitPlan, splits_from_settings
-from components.table_facts import ColumnFacts, TableFacts
+from components.table_facts import Cell, ColumnFacts, TableFacts
 from components.table_format import TableFormat
+from pipeline import own_code
 from pipeline.config import Project
 from pipeline.config.sections import ColumnSplit, TimeSplit
 from serving.errors import UserError
@@ -73,7 +72,7 @@ def check(project: Project) -> TableFacts | None:
     Raises:
         UserError: the first fault found.
     """
-    _check_code(project)
+    own_code.check(project)
     _check_schema_file(project)
     location = data_location(project)
     if "{" in location:
@@ -147,8 +146,7 @@ def _check_label(project: Project, facts: TableFacts, files: Sequence[DataFile])
         raise UserError(
             refusal.what,
             expected=refusal.expected,
-            fix="use task: binary or multiclass for text; or mend the cell, or add it to "
-            "data.missing_values",
+            fix=f"mend the cell{_as_missing(column.first_text)}, or use task: binary or multiclass",
         )
     if task is Task.BINARY:
         _check_binary(project, column, place)
@@ -198,8 +196,9 @@ def _check_feature(feature: Feature, column: ColumnFacts, place: str) -> None:
     if isinstance(feature, Numeric | LogNumeric | Bucketized) and not column.is_numeric:
         raise _not_numeric(column, place, f"a feature of kind: {feature.kind}")
     if isinstance(feature, Integer) and column.type != "int64":
+        odd = next((each for each in column.examples if not _is_whole(each)), column.max)
         raise UserError(
-            f"{place}: {column.name!r} holds {column.examples[0]!r}, which is no whole number.",
+            f"{place}: {column.name!r} holds {odd!r}, which is no whole number.",
             expected="whole numbers for kind: integer",
             fix="use kind: categorical for text, kind: bucketized for fractions",
         )
@@ -211,10 +210,13 @@ def _check_feature(feature: Feature, column: ColumnFacts, place: str) -> None:
         )
     if isinstance(feature, Timestamp):
         if feature.format == "iso8601" and not column.is_iso8601:
+            cell = column.first_no_moment
+            held = f"{cell.text!r} in {cell.file} line {cell.line}" if cell else column.examples[0]
+            few = f" ({column.moments:,} of {column.present:,} cells are)" if column.moments else ""
             raise UserError(
-                f"{place}: {column.name!r} holds {column.examples[0]!r}.",
-                expected="YYYY-MM-DD or YYYY-MM-DDThh:mm:ss for format: iso8601",
-                fix="use format: epoch_s for seconds since 1970, or write the column as ISO 8601",
+                f"{place}: {column.name!r} holds {held}, which is no moment{few}.",
+                expected="YYYY-MM-DD or YYYY-MM-DDThh:mm:ss for format: iso8601, in 95 % of cells",
+                fix="write the column so, or use format: epoch_s for seconds since 1970",
             )
         if feature.format != "iso8601" and not column.is_numeric:
             raise _not_numeric(column, place, f"a timestamp of format: {feature.format}")
@@ -230,8 +232,22 @@ def _not_numeric(column: ColumnFacts, place: str, wanted: str) -> UserError:
     return UserError(
         f"{place}: {column.name!r} holds {shown}.",
         expected=f"numbers only, for {wanted}",
-        fix="mend the cell, add it to data.missing_values, or use kind: categorical",
+        fix=f"mend the cell{_as_missing(cell)}, or use kind: categorical",
     )
+
+
+def _as_missing(cell: Cell | None) -> str:
+    """Words the remedy for a cell that means: no value."""
+    if cell is None:
+        return ""
+    return f", or add it to what is missing (data.missing_values: {json.dumps(['', cell.text])})"
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        return float(text).is_integer()
+    except ValueError:
+        return False
 
 
 def _check_slices(project: Project, facts: TableFacts) -> None:
@@ -260,68 +276,3 @@ def _check_schema_file(project: Project) -> None:
             expected="a schema.pbtxt",
             fix="leave `schema:` out to have the schema inferred, then curate that one",
         )
-
-
-def _check_code(project: Project) -> None:
-    """The user's functions exist; their modules are read, not run."""
-    for key in ("preprocessing_fn", "run_fn"):
-        path = getattr(project.config, key)
-        if path is None:
-            continue
-        module, _, function = path.rpartition(".")
-        file = _module_file(project.folder, module)
-        place = project.place(key)
-        if file is None:
-            raise UserError(
-                f"{place}: there is no module '{module}'.",
-                expected=f"a Python module below {project.folder}, or an installed one",
-                fix=f"make {project.folder / (module.replace('.', '/') + '.py')}, "
-                "or correct the path",
-            )
-        try:
-            tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
-        except (SyntaxError, UnicodeDecodeError) as error:
-            line = f" line {error.lineno}" if isinstance(error, SyntaxError) else ""
-            raise UserError(
-                f"{place}: {file}{line} is not valid Python: {error}.",
-                expected="a module that imports",
-                fix="mend the line",
-            ) from error
-        names = _defined_names(tree)
-        if names is not None and function not in names:
-            raise UserError(
-                f"{place}: {file} defines no '{function}'.",
-                expected=f"a function {function} in {module}",
-                fix=did_you_mean(function, sorted(names)) or f"define {function}",
-            )
-
-
-def _module_file(folder: Path, module: str) -> Path | None:
-    path = folder.joinpath(*module.split("."))
-    for file in (path.with_suffix(".py"), path / "__init__.py"):
-        if file.exists():
-            return file
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
-
-
-def _defined_names(tree: ast.Module) -> set[str] | None:
-    """Names bound at a module's top level; None when `import *` may bind any."""
-    names: set[str] = set()
-    for node in tree.body:
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                names.add(node.name)
-            case ast.Assign():
-                names.update(target.id for target in node.targets if isinstance(target, ast.Name))
-            case ast.Import() | ast.ImportFrom():
-                for alias in node.names:
-                    if alias.name == "*":
-                        return None
-                    names.add((alias.asname or alias.name).partition(".")[0])
-            case ast.If() | ast.Try():
-                return None
-    return names

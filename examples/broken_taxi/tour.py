@@ -131,7 +131,7 @@ STOPS = (
     ),
     Stop(
         "other_units",
-        "Distances come in kilometres times a thousand: metres.",
+        "Distances come in metres instead of miles.",
         lambda rows: [
             {**row, "trip_miles": f"{float(row['trip_miles'] or 0) * 1609:.0f}"} for row in rows
         ],
