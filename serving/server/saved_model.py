@@ -9,13 +9,15 @@ against 160 µs for the signature function; the load is twice as fast as well, a
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from serving.server.status import Code, ServingStatus, from_runtime, invalid
 from serving.server.tensors import Array, dtype_name
@@ -25,6 +27,8 @@ __all__ = ["GraphCall", "LoadedModel", "Parallelism", "Signature", "TensorSpec",
 DEFAULT_SIGNATURE = "serving_default"
 MAX_GRAPH_CALLS = 64
 """Prepared calls kept per model; `output_filter` could otherwise ask for 2ⁿ of them."""
+FUNCTION_BYTES = 64 * 1024
+"""So much of a graph's functions is imported at a time; about a millisecond's work."""
 
 
 @dataclass(frozen=True)
@@ -213,8 +217,7 @@ def load(
     )
     session = tf.compat.v1.Session(graph=graph, config=config)
     try:
-        with graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.load(session, list(tags), str(folder))
+        meta_graph = _restore(session, folder, list(tags))
         graph.finalize()
     except Exception as error:
         session.close()
@@ -224,6 +227,45 @@ def load(
         raise from_runtime(error) from error
     signatures = {key: _signature(key, meta_graph) for key in meta_graph.signature_def}
     return LoadedModel(session, signatures, in_caller_thread=parallelism.inter_op == 0)
+
+
+def _restore(session: Any, folder: Path, tags: list[str]) -> meta_graph_pb2.MetaGraphDef:
+    """Fills an empty session as `tf.compat.v1.saved_model.load` does, in steps that are short.
+
+    TensorFlow holds the interpreter's lock while it imports a graph, and requests to the versions
+    that serve already wait for that long. Nearly all of it goes into shapes inside the functions
+    that the graph calls, which nobody asks for here: the runtime finds its own. What is left is
+    imported in pieces. The rest of a load (optimisation, variables, tables) runs without the lock.
+    """
+    loader = SavedModelLoader(str(folder))
+    meta_graph = loader.get_meta_graph_def_from_tags(tags)
+    graph_def = meta_graph.graph_def
+    for node in graph_def.node:
+        if node.op in ("PartitionedCall", "StatefulPartitionedCall"):
+            node.attr["_disable_call_shape_inference"].b = True
+    with session.graph.as_default():
+        for piece in _functions_in_pieces(graph_def):
+            tf.graph_util.import_graph_def(piece, name="")
+    saver, _ = loader.load_graph(session.graph, tags)
+    loader.restore_variables(session, saver)
+    loader.run_init_ops(session, tags)
+    return meta_graph
+
+
+def _functions_in_pieces(graph_def: graph_pb2.GraphDef) -> Iterator[graph_pb2.GraphDef]:
+    """Takes the functions out of a graph, a few at a time, in graphs of nothing else."""
+    library = graph_def.library
+    if library.gradient:
+        return  # each of these names two functions, which must come together
+    piece, size = graph_pb2.GraphDef(versions=graph_def.versions), 0
+    for function in library.function:
+        piece.library.function.append(function)
+        size += function.ByteSize()
+        if size > FUNCTION_BYTES:
+            yield piece
+            piece, size = graph_pb2.GraphDef(versions=graph_def.versions), 0
+    yield piece
+    del library.function[:]
 
 
 def _signature(key: str, meta_graph: meta_graph_pb2.MetaGraphDef) -> Signature:
