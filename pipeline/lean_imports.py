@@ -13,23 +13,33 @@ a stand-in that does the same for the launcher and loads the real thing when it 
 - `tfx.utils.telemetry_utils` imports Google's HTTP client for one class that the launcher
   never uses, `tfx.types.standard_component_specs` TFMA for the evaluator's alone.
 
-Others are left for their first use, which no pipeline makes: Keras loads scikit-learn for its
-wrappers, BigQuery's client (which Beam loads) IPython for a progress bar.
+Executors that do need TensorFlow pay for more than that. What they never use is left for a first
+use, which most pipelines don't make: Keras loads scikit-learn for its wrappers and IPython for a
+file browser, BigQuery's client (which Beam loads) IPython for a progress bar, TFMA SciPy's
+statistics for confidence intervals and nltk for texts, tf_keras data sets of its own. TensorFlow
+itself imports Keras when it is imported; here Keras waits until someone asks for it. TFX's trainer
+makes readers of the examples through tfx_bsl, which imports Beam; here that happens when a reader
+is used.
 
-Source: those files in the tfx 1.21.0 wheel. A test holds the stand-ins against the real
-modules' names, so that a new TFX which adds to them is noticed.
+Source: those files in the tfx 1.21.0, tensorflow 2.21, keras 3 and TFMA 0.52 wheels. Tests hold
+the stand-ins against the real modules, so that an upstream which adds to them is noticed.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
-from types import ModuleType, SimpleNamespace
+from types import FrameType, ModuleType, SimpleNamespace
 from typing import Any
+
+from pipeline.first_use import WHOLE, FirstUse, load_packages_of, names_later
 
 __all__ = ["install"]
 
@@ -73,14 +83,33 @@ _HEAVY = {
     ),
 }
 
-_ON_DEMAND: dict[str, dict[str, str]] = {
+
+_WIDGETS = "tensorflow_model_analysis.view.widget_view"
+_RENDERERS = ("plot", "slicing_attributions", "slicing_metrics", "time_series")
+_ON_DEMAND: dict[str, dict[str, Any]] = {
     _COMPONENTS: {},
     _SPAN_PATTERNS: {"SPAN_PROPERTY_NAME": "span"},
     "keras.wrappers": {},
     "keras._tf_keras.keras.wrappers": {},
     "tqdm.notebook": {},
+    "nltk": {},
+    "nltk.stem": names_later("nltk.stem", "porter"),
+    "IPython.display": names_later("IPython.display", "HTML", "display"),
+    _WIDGETS: names_later(_WIDGETS, *(f"render_{what}" for what in _RENDERERS)),
+    "tfx.components.statistics_gen.stats_artifact_utils": {},
 }
-"""Modules whose names appear when someone asks for one, and the names that are there at once."""
+"""Modules whose names appear when someone asks for one, and the names that are there at once.
+
+What lies below such a package can be imported without it."""
+
+_KERAS = "keras"
+_KERAS_2 = "tensorflow_model_analysis.utils.keras_lib"
+_READERS = "tfx.components.util.tfxio_utils"
+_READER_FACTORIES = (
+    "get_tf_dataset_factory_from_artifact",
+    "get_record_batch_factory_from_artifact",
+)
+_DATA_VIEW_FACTORY = "get_data_view_decode_fn_from_artifact"
 
 
 def install() -> None:
@@ -89,13 +118,18 @@ def install() -> None:
         sys.meta_path.insert(0, _StandInFinder())
 
 
-_STAND_INS = {_GFILE, _DOC_CONTROLS, *_HEAVY, *_ON_DEMAND, *_OPERATORS}
+_STAND_INS = {
+    *(_GFILE, _DOC_CONTROLS, _KERAS, _KERAS_2, _READERS),
+    *(*_HEAVY, *_ON_DEMAND, *WHOLE, *_OPERATORS),
+}
 
 
 class _StandInFinder(MetaPathFinder):
     """Finds those modules before the ordinary finder does."""
 
     def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> Any:
+        if fullname not in _ON_DEMAND:
+            load_packages_of(fullname)
         if fullname not in _STAND_INS:
             return None
         real = PathFinder.find_spec(fullname, path)
@@ -103,6 +137,8 @@ class _StandInFinder(MetaPathFinder):
             return None
         spec = ModuleSpec(fullname, _StandInLoader(real), origin=real.origin)
         spec.submodule_search_locations = real.submodule_search_locations
+        spec.has_location = real.has_location
+        spec.cached = real.cached
         return spec
 
 
@@ -114,9 +150,15 @@ class _StandInLoader(Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        if module.__name__ in _ON_DEMAND:
-            vars(module).update(_ON_DEMAND[module.__name__])
-            vars(module)["__getattr__"] = lambda name: _attribute_of_real(module, self.real, name)
+        if module.__name__ in _ON_DEMAND or module.__name__ in WHOLE:
+            vars(module).update(_ON_DEMAND.get(module.__name__, {}))
+            vars(module)["__getattr__"] = FirstUse(module, self.real)
+        elif module.__name__ == _KERAS:
+            _load_unless_for_tensorflow(module, self.real)
+        elif module.__name__ == _KERAS_2:
+            _fill_keras_2(module, self.real)
+        elif module.__name__ == _READERS:
+            _fill_readers(module, self.real)
         elif module.__name__ in _OPERATORS:
             _fill_operator(module, self.real, _OPERATORS[module.__name__])
         elif module.__name__ in _HEAVY:
@@ -127,14 +169,64 @@ class _StandInLoader(Loader):
             _fill_gfile(module, self.real)
 
 
-def _attribute_of_real(module: ModuleType, real: ModuleSpec, name: str) -> Any:
-    """Runs the real module once and answers for it."""
-    if name.startswith("__"):
-        raise AttributeError(name)
-    del vars(module)["__getattr__"]
+def _load_unless_for_tensorflow(module: ModuleType, real: ModuleSpec) -> None:
+    """Loads Keras, unless it is TensorFlow that imports it while it is imported itself.
+
+    TensorFlow takes an ImportError for "not installed" and makes `tf.keras` on first use anyway.
+    The reason it gives (optimizers that register for SavedModels) was Keras 2; Keras 3 registers
+    nothing.
+
+    Source: tensorflow 2.21, `tensorflow/__init__.py`, "Do an eager load for Keras' code".
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "tensorflow":
+            raise ImportError("Keras is left for its first use")
+        frame = frame.f_back
     assert real.loader is not None
     real.loader.exec_module(module)
-    return getattr(module, name)
+
+
+def _fill_keras_2(module: ModuleType, real: ModuleSpec) -> None:
+    """Finds Keras 2 for TFMA without asking Keras 3 for its version, which loads it."""
+    from importlib import metadata
+
+    legacy = os.environ.get("TF_USE_LEGACY_KERAS", "").lower() in ("true", "1")
+    if legacy or not metadata.version("keras").startswith("3."):
+        assert real.loader is not None
+        real.loader.exec_module(module)
+        return
+    module.tf_keras = importlib.import_module("tf_keras")  # type: ignore[attr-defined]
+    for version in ("v1", "v2"):
+        keras = importlib.import_module(f"tf_keras.api._{version}.keras")
+        setattr(module, f"tf_keras_{version}", keras)
+
+
+def _fill_readers(module: ModuleType, real: ModuleSpec) -> None:
+    """Makes the readers that TFX hands to a trainer so that they load tfx_bsl when they are used.
+
+    A `run_fn` that reads with tf.data, as ours, never does.
+    """
+
+    def later(name: str, *args: Any, **kwargs: Any) -> Any:
+        def read(*given: Any, **options: Any) -> Any:
+            return getattr(_real_module(real), name)(*args, **kwargs)(*given, **options)
+
+        return read
+
+    def data_view(examples: list[Any], *args: Any, **kwargs: Any) -> Any:
+        from tfx.components.util import examples_utils
+        from tfx.proto import example_gen_pb2
+
+        formats = {examples_utils.get_payload_format(artifact) for artifact in examples}
+        if example_gen_pb2.PayloadFormat.FORMAT_PROTO not in formats:
+            return None
+        return getattr(_real_module(real), _DATA_VIEW_FACTORY)(examples, *args, **kwargs)
+
+    for name in _READER_FACTORIES:
+        vars(module)[name] = functools.partial(later, name)
+    vars(module)[_DATA_VIEW_FACTORY] = data_view
+    vars(module)["__getattr__"] = lambda name: _attribute_of_copy(real, name)
 
 
 def _fill_operator(module: ModuleType, real: ModuleSpec, name: str) -> None:

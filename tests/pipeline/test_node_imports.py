@@ -17,7 +17,12 @@ HEAVY = (
     "tensorflow_transform",
     "tensorflow_model_analysis",
     "tf_keras",
+    "keras",
     "sklearn",
+    "scipy.stats",
+    "nltk",
+    "IPython",
+    "ipywidgets",
     "pandas",
     "pyarrow",
     "google.cloud.bigquery",
@@ -38,11 +43,14 @@ from pipeline.report import step_pages
 if sys.argv[1]:
     module, _, name = sys.argv[1].rpartition(".")
     getattr(importlib.import_module(module), name)
-print(json.dumps([name for name in json.loads(sys.argv[2]) if name in sys.modules]))
+def is_loaded(name):
+    waits = type(vars(sys.modules.get(name, json)).get("__getattr__")).__name__ == "FirstUse"
+    return name in sys.modules and not waits
+print(json.dumps([name for name in json.loads(sys.argv[2]) if is_loaded(name)]))
 """
 
-TENSORFLOW = {"tensorflow", "apache_beam", "pandas", "pyarrow", "google.cloud.bigquery",
-              "googleapiclient.http"}  # fmt: skip
+BEAM = {"apache_beam", "pandas", "pyarrow", "google.cloud.bigquery"}
+TFDV = {*BEAM, "tensorflow", "tensorflow_data_validation"}
 
 
 @pytest.mark.parametrize(
@@ -54,11 +62,15 @@ TENSORFLOW = {"tensorflow", "apache_beam", "pandas", "pyarrow", "google.cloud.bi
         ("components.anomaly_gate.Executor", {"pyarrow"}),
         (
             "components.example_gen.executor.Executor",
-            {"apache_beam", "pandas", "pyarrow", "google.cloud.bigquery"},
+            BEAM,
         ),
+        ("tfx.components.statistics_gen.executor.Executor", TFDV),
+        ("tfx.components.schema_gen.executor.Executor", TFDV),
+        ("components.transform.Executor", {*TFDV, "tensorflow_transform", "tf_keras"}),
+        ("tfx.components.trainer.executor.GenericExecutor", {"tensorflow", "pyarrow"}),
         (
-            "tfx.components.schema_gen.executor.Executor",
-            {*TENSORFLOW, "tensorflow_data_validation"},
+            "components.evaluator.Executor",
+            {*BEAM, "tensorflow", "tensorflow_model_analysis", "tf_keras"},
         ),
     ],
 )
