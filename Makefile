@@ -35,6 +35,7 @@ test-kubeflow: setup ## the taxi pipeline on S3 and PostgreSQL, two runs at once
 .PHONY: specs
 specs: setup ## compile every example into kfp_specs/
 	@for example in examples/*/; do $(BIN)/kubetfx compile $$example || exit; done
+	@$(BIN)/kubetfx skew examples/chicago_taxi --compile
 
 PROJECT ?= examples/chicago_taxi
 IMAGE ?= kubetfx:$(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' pipeline/__init__.py)

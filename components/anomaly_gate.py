@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
@@ -32,7 +32,14 @@ from components.offending_rows import with_places
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["AnomalyGate", "DataVerdict", "Executor", "read_verdict"]
+__all__ = [
+    "AnomalyGate",
+    "DataVerdict",
+    "Executor",
+    "drift_rows",
+    "read_splits",
+    "read_verdict",
+]
 
 ANOMALIES_FILE = "SchemaDiff.pb"
 SCHEMA_FILE = "schema.pbtxt"
@@ -188,7 +195,7 @@ def _judge(
         )
     return Verdict(
         findings=tuple(findings),
-        drift=_drift_rows(drift),
+        drift=drift_rows(drift, policy.data.masked_columns),
         rows={split: facts.rows for split, facts in statistics.items()},
         mode=policy.data.mode,
         schema=policy.schema_file or f"inferred from the train split ({schema_uri}/{SCHEMA_FILE})",
@@ -220,9 +227,18 @@ def _previous(candidates: Sequence[Artifact], current: Artifact) -> Artifact | N
     return max(earlier, key=lambda each: (each.span, each.id), default=None)
 
 
-def _drift_rows(drift: Mapping[str, list[Drift]]) -> tuple[dict[str, Any], ...]:
+def drift_rows(
+    drift: Mapping[str, list[Drift]], masked: Collection[str]
+) -> tuple[dict[str, Any], ...]:
+    """Tabulates distances by split, without the values of masked columns."""
     return tuple(
-        {"split": split, **each.as_dict()} for split, rows in drift.items() for each in rows
+        {
+            "split": split,
+            **each.as_dict(),
+            **({"change": "masked"} if each.column in masked else {}),
+        }
+        for split, rows in drift.items()
+        for each in rows
     )
 
 

@@ -1,32 +1,35 @@
-"""Rows that a server captured → the same facts per column as the training data's statistics."""
+"""Rows that a server captured → examples of one version, each column of one type.
+
+Callers send 12 where others send 12.5: a column with any fraction is made one of fractions, one
+with any text one of texts, so that statistics can be told of it.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from tfx.dsl.io import fileio
 
-from components.column_statistics import Bucket, ColumnStatistics, SplitStatistics
 from components.proto_classes import message_class
 from components.record_file import read_records
 from serving.errors import UserError
 
-__all__ = ["CapturedRows", "read_captured"]
+__all__ = ["LEAST_ROWS", "CapturedVersion", "choose", "examples_of", "look_through"]
 
-OWN_PREFIX = "kubetfx."
+LEAST_ROWS = 30
+"""Fewer rows tell nothing about a distribution. Unit: rows."""
+
+_OWN_PREFIX = "kubetfx."
 _VERSION, _TIME_MS = "kubetfx.version", "kubetfx.time_ms"
 _CHUNK_BYTES = 1 << 20
-_DECILES = 10
+_KINDS = ("int64_list", "float_list", "bytes_list")
+"""From the narrowest to the widest."""
 
 
 @dataclass
-class CapturedRows:
+class CapturedVersion:
     """What was captured of one version.
 
     Attributes:
@@ -34,15 +37,14 @@ class CapturedRows:
         rows: how many there are.
         first_ms: time of the earliest, since 1970.
         last_ms: time of the latest.
+        kinds: the widest kind of value in each column.
     """
 
     version: int
     rows: int = 0
     first_ms: int = 0
     last_ms: int = 0
-    _numbers: dict[str, list[float]] = field(default_factory=dict, repr=False)
-    _texts: dict[str, Counter[str]] = field(default_factory=dict, repr=False)
-    _whole: dict[str, bool] = field(default_factory=dict, repr=False)
+    kinds: dict[str, str] = field(default_factory=dict)
 
     def add(self, features: Any) -> None:
         """Counts one row."""
@@ -53,104 +55,21 @@ class CapturedRows:
                 moment = int(feature.int64_list.value[0])
                 self.first_ms = min(self.first_ms or moment, moment)
                 self.last_ms = max(self.last_ms, moment)
-            if name.startswith(OWN_PREFIX) or kind is None:
-                continue
-            values = getattr(feature, kind).value
-            if kind == "bytes_list":
-                texts = self._texts.setdefault(name, Counter())
-                texts.update(value.decode(errors="replace") for value in values[:1])
-            else:
-                whole = kind == "int64_list"
-                self._whole[name] = self._whole.get(name, True) and whole
-                self._numbers.setdefault(name, []).extend(map(float, values[:1]))
-
-    def statistics(self) -> SplitStatistics:
-        """Facts per column; a row that lacks a column has no value there."""
-        columns = {name: self._number(name) for name in self._numbers}
-        columns |= {
-            name: self._text(name, counts)
-            for name, counts in self._texts.items()
-            if name not in columns or counts
-        }
-        return SplitStatistics(self.rows, columns)
-
-    def _number(self, name: str) -> ColumnStatistics:
-        values = np.array(self._numbers[name], np.float64)
-        finite = values[np.isfinite(values)]
-        missing = self.rows - len(values)
-        if not len(finite):
-            return ColumnStatistics(name, "empty", self.rows, self.rows)
-        quantiles = _deciles(finite, len(values) / len(finite))
-        counts, borders = np.histogram(finite, _DECILES)
-        return ColumnStatistics(
-            name,
-            "int" if self._whole[name] else "float",
-            self.rows,
-            missing,
-            min=float(values.min()),
-            max=float(values.max()),
-            mean=float(finite.mean()),
-            std_dev=float(finite.std()),
-            median=float(np.median(finite)),
-            zeros=int((values == 0).sum()),
-            buckets=tuple(
-                Bucket(float(low), float(high), float(count))
-                for low, high, count in zip(borders[:-1], borders[1:], counts, strict=True)
-            ),
-            quantiles=tuple(quantiles),
-            not_finite=float(len(values) - len(finite)),
-        )
-
-    def _text(self, name: str, counts: Counter[str]) -> ColumnStatistics:
-        present = counts.total()
-        return ColumnStatistics(
-            name,
-            "text" if present else "empty",
-            self.rows,
-            self.rows - present,
-            distinct=len(counts),
-            values=tuple((value, float(count)) for value, count in counts.most_common(1000)),
-        )
+            elif kind is not None and not name.startswith(_OWN_PREFIX):
+                known = self.kinds.get(name, kind)
+                self.kinds[name] = max(known, kind, key=_KINDS.index)
 
 
-def _deciles(values: npt.NDArray[np.float64], weight: float) -> list[Bucket]:
-    """Buckets of about a tenth of the values; a value that fills several is not cut in two."""
-    ordered = np.sort(values)
-    shares = np.linspace(0, 1, _DECILES + 1)
-    edges = np.unique(np.quantile(ordered, shares, method="inverted_cdf"))
-    upto = np.searchsorted(ordered, edges, side="right").astype(np.float64) * weight
-    if len(edges) == 1:
-        return [Bucket(float(edges[0]), float(edges[0]), float(upto[0]))]
-    # As in TFDV's: a bucket holds its upper end, and a least value that fills a decile has a
-    # bucket of its own.
-    buckets = [
-        Bucket(float(low), float(high), float(count))
-        for (low, high), count in zip(pairwise(edges), np.diff(upto), strict=True)
-    ]
-    least = Bucket(float(edges[0]), float(edges[0]), float(upto[0]))
-    if least.count * _DECILES >= upto[-1]:
-        return [least, *buckets]
-    return [Bucket(least.low, buckets[0].high, least.count + buckets[0].count), *buckets[1:]]
-
-
-def read_captured(folder: Path) -> dict[int, CapturedRows]:
-    """Reads all rows in a capture folder, by version.
-
-    A file that is still being written may end within a row; that row is left out.
+def look_through(folder: str) -> dict[int, CapturedVersion]:
+    """Counts the rows in a capture folder by version.
 
     Raises:
         UserError: nothing has been captured there.
     """
-    files = sorted(folder.glob("capture-*.tfrecord")) + sorted(folder.glob("capture-*.open"))
-    found: dict[int, CapturedRows] = {}
-    example_class = message_class("tensorflow/core/example/example.proto", "tensorflow.Example")
-    for file in files:
-        for record in _records(file):
-            example = example_class()
-            example.ParseFromString(record)
-            features = example.features.feature
-            version = int(features[_VERSION].int64_list.value[0]) if _VERSION in features else 0
-            found.setdefault(version, CapturedRows(version)).add(features)
+    found: dict[int, CapturedVersion] = {}
+    for features in _rows(folder):
+        version = _version(features)
+        found.setdefault(version, CapturedVersion(version)).add(features)
     if not found:
         raise UserError(
             f"{folder}: nothing has been captured here.",
@@ -160,15 +79,85 @@ def read_captured(folder: Path) -> dict[int, CapturedRows]:
     return found
 
 
-def _records(file: Path) -> Iterator[bytes]:
+def choose(captured: dict[int, CapturedVersion], version: int | None) -> CapturedVersion:
+    """Picks the version asked for, or the latest with enough rows.
+
+    Raises:
+        UserError: it was not captured, or too little of it.
+    """
+    if version is not None and version not in captured:
+        raise UserError(
+            f"no request to version {version} was captured.",
+            expected=f"one of {', '.join(map(str, sorted(captured)))}",
+            fix="leave the version out for the latest",
+        )
+    enough = [number for number, rows in captured.items() if rows.rows >= LEAST_ROWS]
+    chosen = captured[version if version is not None else max(enough or captured)]
+    if chosen.rows < LEAST_ROWS:
+        raise UserError(
+            f"only {chosen.rows} rows of version {chosen.version} were captured.",
+            expected=f"at least {LEAST_ROWS}: fewer tell nothing about a distribution",
+            fix="wait for more requests, or raise --capture_sample",
+        )
+    return chosen
+
+
+def examples_of(folder: str, chosen: CapturedVersion) -> Iterator[bytes]:
+    """Lists the rows of one version as serialized tf.Examples, without what the server added."""
+    example_class = message_class("tensorflow/core/example/example.proto", "tensorflow.Example")
+    for features in _rows(folder):
+        if _version(features) != chosen.version:
+            continue
+        example = example_class()
+        for name, kind in chosen.kinds.items():
+            # A column that this row lacks is a cell without a value.
+            values = getattr(example.features.feature[name], kind).value
+            if name in features:
+                values.extend(_as_kind(features[name], kind))
+            else:
+                getattr(example.features.feature[name], kind).SetInParent()
+        yield example.SerializeToString()
+
+
+def _as_kind(feature: Any, kind: str) -> Iterable[Any]:
+    own = feature.WhichOneof("kind")
+    if own is None:
+        return ()
+    values = getattr(feature, own).value
+    if own == kind:
+        return values  # type: ignore[no-any-return]
+    if kind == "float_list":
+        return map(float, values)
+    return (
+        f"{value:g}".encode() if isinstance(value, float) else b"%d" % value for value in values
+    )
+
+
+def _version(features: Any) -> int:
+    return int(features[_VERSION].int64_list.value[0]) if _VERSION in features else 0
+
+
+def _rows(folder: str) -> Iterator[Any]:
+    """The features of every captured row."""
+    example_class = message_class("tensorflow/core/example/example.proto", "tensorflow.Example")
+    finished = sorted(fileio.glob(f"{folder}/capture-*.tfrecord"))
+    for file in [*finished, *sorted(fileio.glob(f"{folder}/capture-*.open"))]:
+        for record in _records(file):
+            example = example_class()
+            example.ParseFromString(record)
+            yield example.features.feature
+
+
+def _records(file: str) -> Iterator[bytes]:
     try:
-        yield from read_records(_chunks(file), str(file))
+        yield from read_records(_chunks(file), file)
     except ValueError:
-        if file.suffix != ".open":
+        # A file that is still being written may end within a row; that row is left out.
+        if not file.endswith(".open"):
             raise
 
 
-def _chunks(file: Path) -> Iterable[bytes]:
-    with file.open("rb") as stream:
+def _chunks(file: str) -> Iterator[bytes]:
+    with fileio.open(file, "rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             yield chunk

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
@@ -21,18 +21,23 @@ from components.gate_policy import DriftGate, GatePolicy
 from components.gate_verdict import Finding
 
 __all__ = [
+    "MEASURES",
     "allowed_missing",
     "domain_values",
     "find_all",
     "measure_drift",
     "number_range",
     "percent",
+    "threshold",
 ]
 
 _COUNTED_HERE = (AnomalyKind.MISSING_VALUES, AnomalyKind.UNEXPECTED_VALUES)
 """Our count decides about these; TFDV takes an empty cell for a value that is too few."""
 
 _TYPES = {"int": "INT", "float": "FLOAT", "text": "BYTES", "empty": "no value"}
+MEASURES = {"l_infinity": "L-infinity", "jensen_shannon": "Jensen-Shannon"}
+"""What a distance's measure is called in a sentence."""
+
 _QUOTED = 3
 _QUOTED_LETTERS = 40
 
@@ -77,30 +82,44 @@ def find_all(
     return sorted(found, key=lambda each: (order.index(each.severity), each.split, each.column))
 
 
+Comparator = Literal["drift_comparator", "skew_comparator"]
+"""The entry of a schema that says how far is allowed."""
+
+
 def measure_drift(
-    before: SplitStatistics, after: SplitStatistics, schema: schema_pb2.Schema, gate: DriftGate
+    before: SplitStatistics,
+    after: SplitStatistics,
+    schema: schema_pb2.Schema,
+    gate: DriftGate,
+    comparator: Comparator = "drift_comparator",
 ) -> list[Drift]:
     """Measures every column that both have and that is looked at, the furthest first."""
     features = {str(feature.name): feature for feature in schema.feature}
     measured = []
     for name, column in after.columns.items():
         drift = measure(before.columns[name], column) if name in before.columns else None
-        if drift is not None and _threshold(drift, features.get(name), gate) is not None:
-            measured.append(drift)
+        if drift is not None:
+            allowed = threshold(drift, features.get(name), gate, comparator)
+            measured += [drift] if allowed is not None else []
     return sorted(measured, key=lambda each: -each.distance)
 
 
-def _threshold(drift: Drift, feature: schema_pb2.Feature | None, gate: DriftGate) -> float | None:
+def threshold(
+    drift: Drift,
+    feature: schema_pb2.Feature | None,
+    gate: DriftGate,
+    comparator: Comparator = "drift_comparator",
+) -> float | None:
     """How far is allowed: by the configuration, the schema, or the default; None looks away."""
     if drift.column in gate.columns:
         return gate.columns[drift.column]
     is_numeric = drift.measure == "jensen_shannon"
     usual = gate.numeric if is_numeric else gate.categorical
-    if feature is None or not feature.HasField("drift_comparator"):
+    if feature is None or not feature.HasField(comparator):
         return usual
     field = "jensen_shannon_divergence" if is_numeric else "infinity_norm"
-    comparator = feature.drift_comparator
-    return float(getattr(comparator, field).threshold) if comparator.HasField(field) else usual
+    said = getattr(feature, comparator)
+    return float(getattr(said, field).threshold) if said.HasField(field) else usual
 
 
 def allowed_missing(feature: schema_pb2.Feature) -> float:
@@ -293,17 +312,16 @@ def _tfdv_text(
 def _drift_faults(
     measured: list[Drift], schema: schema_pb2.Schema, gate: DriftGate, masked: frozenset[str]
 ) -> Iterator[_Fault]:
-    names = {"l_infinity": "L-infinity", "jensen_shannon": "Jensen-Shannon"}
     features = {str(feature.name): feature for feature in schema.feature}
     for drift in measured:
-        allowed = _threshold(drift, features.get(drift.column), gate)
+        allowed = threshold(drift, features.get(drift.column), gate)
         if allowed is not None and drift.exceeds(allowed):
             change = "" if drift.column in masked else f": {drift.change}"
             yield _Fault(
                 AnomalyKind.DRIFT,
                 drift.column,
                 f"'{drift.column}' drifted from the span before by {drift.distance:.3g} "
-                f"({names[drift.measure]}, allowed {allowed:.3g}){change}",
+                f"({MEASURES[drift.measure]}, allowed {allowed:.3g}){change}",
             )
 
 

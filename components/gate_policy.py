@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from components.anomaly_kinds import AnomalyKind, Severity
 
-__all__ = ["Allowance", "DataGate", "DriftGate", "GatePolicy", "GateRule"]
+__all__ = ["Allowance", "DataGate", "DriftGate", "GatePolicy", "GateRule", "SkewLimits"]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -133,6 +133,17 @@ class DriftGate(_Section):
     """What drift does to the run."""
 
 
+class SkewLimits(DriftGate):
+    """How much requests to a server may differ from what its version was trained on."""
+
+    columns: dict[str, Fraction | None] = {}
+    """By column, where it is neither that nor what the schema's skew comparator says; null leaves
+    the column out."""
+
+    severity: Severity = Severity.ERROR
+    """What skew does to the run that looks for it."""
+
+
 class GatePolicy(_Section):
     """Everything that the gate in a pipeline is told."""
 
@@ -164,7 +175,7 @@ class GatePolicy(_Section):
         """
         data = self.data
         severity = data.severity.get(kind, _DEFAULT_SEVERITY.get(kind, Severity.ERROR))
-        if kind is AnomalyKind.DRIFT and kind not in data.severity:
+        if kind in (AnomalyKind.DRIFT, AnomalyKind.SKEW) and kind not in data.severity:
             severity = self.drift.severity
         tolerance = data.tolerance
         if tolerance is None:

@@ -110,6 +110,8 @@ class Verdict:
         schema: the schema, in words that fit behind "the schema".
         compared_with: names the span before, if there was one.
         previous_statistics: where the statistics of that span are.
+        expected: what a stop says was expected; by default data that fit the schema.
+        fix: what a stop says to do; by default worked out from the findings.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -119,6 +121,8 @@ class Verdict:
     schema: str = ""
     compared_with: str = ""
     previous_statistics: str = ""
+    expected: str = ""
+    fix: str = ""
 
     def having(self, severity: Severity, day: datetime.date | None = None) -> tuple[Finding, ...]:
         """The findings of a severity on a day, today by default."""
@@ -136,8 +140,8 @@ class Verdict:
             sentences.append(f"… and {len(errors) - _SHOWN} more")
         return GateStop(
             "\n  ".join(sentences),
-            expected=f"data that fit the schema {self.schema}",
-            fix=_remedy(errors),
+            expected=self.expected or f"data that fit the schema {self.schema}",
+            fix=self.fix or _remedy(errors),
         )
 
     def to_json(self) -> str:

@@ -19,6 +19,7 @@ from pipeline import (
     rollout_commands,
     schema_commands,
     serve_commands,
+    skew_commands,
 )
 from pipeline.last_push import last_push
 from serving.errors import UserError
@@ -145,6 +146,7 @@ serve_commands.register(app)
 kubeflow_commands.register(app)
 inspect_commands.register(app)
 schema_commands.register(app)
+skew_commands.register(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -81,6 +81,11 @@ def explain(run: Run) -> Explanation:
         )
     if run.outcome in ("not_blessed", "not_pushed"):
         return _not_pushed(run, findings)
+    if run.outcome == "no_skew":
+        return Explanation(
+            "no skew: requests are like the data that the version was trained on",
+            findings=findings,
+        )
     if run.outcome == "pushed":
         return Explanation(f"pushed version {run.version}", findings=findings)
     last = run.steps[-1].node if run.steps else ""
@@ -106,9 +111,12 @@ def _stopped(run: Run, verdict: Verdict | None, findings: tuple[Finding, ...]) -
             findings,
         )
     reasons = tuple(line.strip() for line in stop.what.splitlines())
+    is_skew = run.step("skew") is not None
     return Explanation(
-        "stopped by the data gate: nothing was trained on these data",
-        "gate",
+        "skew: requests are unlike the data that the version was trained on"
+        if is_skew
+        else "stopped by the data gate: nothing was trained on these data",
+        "skew" if is_skew else "gate",
         reasons,
         stop.expected,
         stop.fix,
@@ -136,8 +144,8 @@ def _not_pushed(run: Run, findings: tuple[Finding, ...]) -> Explanation:
 
 
 def read_verdict_of(run: Run) -> Verdict | None:
-    """The data gate's verdict; None if the run did not get there."""
-    artifact = run.output("gate", "verdict")
+    """The verdict of the gate on the data, or on requests; None if the run did not get there."""
+    artifact = run.output("gate", "verdict") or run.output("skew", "verdict")
     if artifact is None:
         return None
     from components.gate_verdict import VERDICT_FILE, Verdict

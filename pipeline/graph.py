@@ -14,6 +14,7 @@ import hashlib
 import importlib.metadata
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,19 +63,32 @@ class Locations:
     project: str | None = None
 
 
-def cached_ir(project: Project, locations: Locations, folder: Path) -> pipeline_pb2.Pipeline:
-    """Reads the IR from `folder` if the same project was built by the same code, else builds it."""
+def cached_ir(
+    project: Project,
+    locations: Locations,
+    folder: Path,
+    build: Callable[[Project, Locations], pipeline_pb2.Pipeline] | None = None,
+) -> pipeline_pb2.Pipeline:
+    """Reads the IR from `folder` if the same project was built by the same code, else builds it.
+
+    Args:
+        project: what the graph is of.
+        locations: where it keeps things.
+        folder: of the files.
+        build: makes the graph; `build_ir` by default.
+    """
     from pipeline import lean_imports
 
     lean_imports.install()
     from tfx.proto.orchestration import pipeline_pb2
 
-    file = folder / f"{_key(project, locations)}.pb"
+    build = build or build_ir
+    file = folder / f"{_key(project, locations, build.__module__)}.pb"
     if file.exists():
         ir = pipeline_pb2.Pipeline()
         ir.ParseFromString(file.read_bytes())
         return ir
-    ir = build_ir(project, locations)
+    ir = build(project, locations)
     folder.mkdir(parents=True, exist_ok=True)
     partial = file.with_suffix(".partial")
     partial.write_bytes(ir.SerializeToString(deterministic=True))
@@ -97,9 +111,10 @@ def build_ir(project: Project, locations: Locations) -> pipeline_pb2.Pipeline:
     return compiler.Compiler().compile(graph)
 
 
-def _key(project: Project, locations: Locations) -> str:
+def _key(project: Project, locations: Locations, graph: str) -> str:
     """Digests what shapes the IR: configuration, places, our code and the installed versions."""
     parts = (
+        graph,
         project.config.model_dump_json(by_alias=True, exclude={"kubernetes"}),
         str(project.folder),
         repr(locations),

@@ -1,4 +1,4 @@
-"""The commands that look at what has run: `runs`, `explain`, `lineage`, `report`, `skew`.
+"""The commands that look at what has run: `runs`, `explain`, `lineage`, `report`.
 
 Imports are inside, so that `--help` stays quick.
 """
@@ -45,7 +45,6 @@ def register(app: typer.Typer) -> None:
     app.command("explain")(explain_command)
     app.command("lineage")(lineage_command)
     app.command("report")(report_command)
-    app.command("skew")(skew_command)
 
 
 def runs_command(
@@ -208,90 +207,6 @@ def report_command(
     file = write(found, to=to, other=other)
     console = _console()
     console.print(f"[green]wrote[/] {file} ({file.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
-
-
-def skew_command(
-    captured: Annotated[
-        Path, typer.Option("--captured", "-c", help="The folder of `kubetfx serve --capture`.")
-    ],
-    output: _Output = _OUTPUTS,
-    version: Annotated[
-        int | None, typer.Option("--version", help="Whose requests. [the latest]")
-    ] = None,
-    numeric: Annotated[
-        float | None, typer.Option(help="Jensen-Shannon divergence allowed. Unit: bits.")
-    ] = None,
-    categorical: Annotated[float | None, typer.Option(help="L-infinity allowed.")] = None,
-    json: _Json = False,
-) -> None:
-    """Compare captured requests with the training data of the version that answered; 3 if skewed.
-
-    Meant to be run by a scheduler: it changes nothing.
-    """
-    from components.gate_policy import DriftGate
-    from pipeline import serving_skew
-
-    asked = {"numeric": numeric, "categorical": categorical}
-    gate = DriftGate.model_validate({k: v for k, v in asked.items() if v is not None})
-    skew = serving_skew.compare(captured, output, version=version, gate=gate)
-    if json:
-        _print_json(
-            {
-                "version": skew.captured.version,
-                "run": skew.run.run_id,
-                "rows": skew.captured.rows,
-                "skewed": [each.drift.column for each in skew.skewed],
-                "never_sent": skew.never_sent,
-                "unknown": skew.unknown,
-                "columns": [
-                    {**each.drift.as_dict(), "allowed": each.allowed} for each in skew.columns
-                ],
-            }
-        )
-    else:
-        _show_skew(skew)
-    raise typer.Exit(3 if skew.skewed else 0)
-
-
-def _show_skew(skew: Any) -> None:
-    import datetime
-
-    from rich.table import Table
-    from rich.text import Text
-
-    console = _console()
-    first, last = (
-        datetime.datetime.fromtimestamp(moment / 1000).astimezone()
-        for moment in (skew.captured.first_ms, skew.captured.last_ms)
-    )
-    console.print(
-        f"{skew.captured.rows:,} rows answered by version [bold]{skew.captured.version}[/], "
-        f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}, beside the training data of run "
-        f"{skew.run.run_id}"
-    )
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("column", "measure", "distance", "allowed", "by chance", "what changed most"):
-        right = name in ("distance", "allowed", "by chance")
-        table.add_column(name, justify="right" if right else "left", no_wrap=right)
-    for each in skew.columns:
-        table.add_row(
-            Text(each.drift.column, style="yellow" if each.is_skewed else ""),
-            each.drift.measure.replace("_", " "),
-            f"{each.drift.distance:.4f}",
-            "–" if each.allowed is None else f"{each.allowed:g}",
-            f"{each.drift.chance:.4f}",
-            Text(each.drift.change),
-        )
-    console.print(table)
-    if skew.never_sent:
-        console.print(f"never sent: {', '.join(skew.never_sent)}", style="dim", markup=False)
-    if skew.unknown:
-        console.print(f"not in training: {', '.join(skew.unknown)}", markup=False)
-    if skew.skewed:
-        names = ", ".join(each.drift.column for each in skew.skewed)
-        console.print(Text.assemble(("skewed: ", "bold yellow"), names))
-    else:
-        console.print("[bold green]no skew[/]")
 
 
 def _as_dict(run: Any) -> dict[str, Any]:

@@ -23,11 +23,23 @@ from serving.errors import UserError
 if TYPE_CHECKING:
     from ml_metadata import MetadataStore
 
-__all__ = ["Run", "Step", "all_runs", "find_run", "open_store", "read_runs", "stores_below"]
+__all__ = [
+    "Run",
+    "Step",
+    "all_runs",
+    "find_run",
+    "looks_for_skew",
+    "open_store",
+    "read_run",
+    "read_runs",
+    "stores_below",
+]
 
 STORE_FILE = "metadata.sqlite"
 SUMMARY_FILE = "summary.json"
 LATEST = "latest"
+_SKEW_RUN = "run_id"
+"""Custom property of captured examples: the run that made the version which answered."""
 
 _UNFINISHED = (mlmd.Execution.NEW, mlmd.Execution.RUNNING)
 
@@ -101,7 +113,8 @@ class Run:
     def outcome(self) -> str:
         """How it ended: `pushed`, `not_blessed`, `not_pushed`, `stopped`, `failed`, `interrupted`.
 
-        Or that it did not: `running`, `unfinished`.
+        A run that looked for skew ends as `no_skew` or `stopped`. Or that it did not end:
+        `running`, `unfinished`.
         """
         if self._pushed():
             return "pushed"
@@ -117,6 +130,9 @@ class Run:
             blessing = self.output("evaluator", "blessing")
             is_blessed = blessing is not None and blessing.properties.get("blessed") == 1
             return "not_pushed" if is_blessed else "not_blessed"
+        verdict = self.output("skew", "verdict")
+        if verdict is not None:
+            return "stopped" if verdict.properties.get("errors") else "no_skew"
         verdict = self.output("gate", "verdict")
         if verdict is not None and len(nodes - set(STEPS[: STEPS.index("transform")])) == 0:
             return "stopped" if verdict.properties.get("errors") else "unfinished"
@@ -208,13 +224,32 @@ def read_runs(store: MetadataStore, output: Path | None = None) -> list[Run]:
         store: the store.
         output: the local output folder; None on a cluster.
     """
-    runs = []
-    for context in store.get_contexts_by_type("pipeline_run"):
-        executions = store.get_executions_by_context(context.id)
-        pipeline, steps = _steps(store, executions)
-        folder = output / "runs" / context.name if output else None
-        runs.append(Run(context.name, pipeline, steps, folder, _summary(folder), store))
-    return runs
+    contexts = store.get_contexts_by_type("pipeline_run")
+    return [read_run(store, context.name, output) for context in contexts]
+
+
+def read_run(store: MetadataStore, run_id: str, output: Path | None = None) -> Run:
+    """Reads one run that the store knows.
+
+    Args:
+        store: the store.
+        run_id: names the run.
+        output: the local output folder; None on a cluster.
+    """
+    context = store.get_context_by_type_and_name("pipeline_run", run_id)
+    pipeline, steps = _steps(store, store.get_executions_by_context(context.id))
+    folder = output / "runs" / run_id if output else None
+    return Run(run_id, pipeline, steps, folder, _summary(folder), store)
+
+
+def looks_for_skew(store: MetadataStore, run_id: str) -> list[Run]:
+    """Finds the runs that compared requests with the data of a run, the newest first."""
+    ids = set()
+    for artifact in store.get_artifacts_by_type("Examples"):
+        if artifact.custom_properties[_SKEW_RUN].string_value == run_id:
+            for context in store.get_contexts_by_artifact(artifact.id):
+                ids |= {context.name} if context.type == "pipeline_run" else set()
+    return [read_run(store, name) for name in sorted(ids, reverse=True)]
 
 
 def _steps(

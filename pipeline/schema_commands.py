@@ -170,7 +170,7 @@ class _Curation:
     def seen(self) -> Any:
         """What the run's data are like; ranges too where the curated schema has some."""
         from pipeline import run_history, schema_curation
-        from pipeline.report.sections import statistics_of
+        from pipeline.report.data_section import statistics_of
         from serving.errors import UserError
 
         found = run_history.find_run(self._output, self._run)

@@ -228,6 +228,23 @@ def _pusher(outcome: NodeOutcome) -> str:
     return f"version {facts['pushed_version']}{labels}"
 
 
+def _captured(outcome: NodeOutcome) -> str:
+    examples = outcome.output("examples")
+    assert examples is not None
+    properties = examples.properties
+    rows, version = properties["rows_serving"], properties["served_version"]
+    return f"{rows:,} rows answered by version {version}"
+
+
+def _trained_on(outcome: NodeOutcome) -> str:
+    return "the statistics of the run that made it" if outcome.outputs else ""
+
+
+def _skew(outcome: NodeOutcome) -> str:
+    verdict = gate_stop.verdict_of(outcome)
+    return "" if verdict is None else f"{len(verdict.drift)} columns compared"
+
+
 _DESCRIBERS: dict[str, Callable[[NodeOutcome], str]] = {
     "examples": _examples,
     "statistics": _statistics,
@@ -242,4 +259,9 @@ _DESCRIBERS: dict[str, Callable[[NodeOutcome], str]] = {
     "evaluator": _evaluator,
     "infra_validator": _infra_validator,
     "pusher": _pusher,
+    "captured": _captured,
+    "serving_statistics": _statistics,
+    "trained_on": _trained_on,
+    "skew": _skew,
+    "alert": lambda _: "no skew",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.gate_policy import DataGate, DriftGate, GatePolicy
+from components.gate_policy import DataGate, DriftGate, GatePolicy, SkewLimits
 from pipeline.config.section import Section
 
 __all__ = ["Gates"]
@@ -16,6 +16,17 @@ class Gates(Section):
 
     drift: DriftGate = DriftGate()
     """How much a column may differ from the span before."""
+
+    skew: SkewLimits = SkewLimits()
+    """How much captured requests may differ from what the version was trained on."""
+
+    def skew_policy(self, used_columns: tuple[str, ...] | None) -> GatePolicy:
+        """Words the section for the gate behind a server.
+
+        Args:
+            used_columns: what the model takes; None where that is not ours to know.
+        """
+        return GatePolicy(data=self.data, drift=self.skew, used_columns=used_columns)
 
     def policy(self, used_columns: tuple[str, ...] | None, schema_file: str | None) -> GatePolicy:
         """Words the section for the gate.

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from pipeline.config import Project
     from pipeline.config.kubernetes import Kubernetes, StepSettings
 
-__all__ = ["PROJECT_FOLDER", "check_fresh", "compile_spec", "spec_file"]
+__all__ = [
+    "PROJECT_FOLDER",
+    "check_fresh",
+    "compile_spec",
+    "graph_cache",
+    "locations",
+    "spec_file",
+    "write_spec",
+]
 
 PROJECT_FOLDER = "/project"
 """Where the image has the folder of the YAML."""
@@ -49,12 +57,10 @@ def compile_spec(project: Project) -> str:
 
     preflight.check(project)
     kubernetes = project.config.kubernetes
-    ir = _without_this_machine(
-        graph.cached_ir(project, _locations(project), _graph_cache()), project
-    )
+    ir = _without_this_machine(graph.cached_ir(project, locations(project), graph_cache()), project)
     planned = tasks.grouped(ir, kubernetes.tasks)
     _check_step_names(project, [node for task in planned for node in task.nodes])
-    return _header(project) + _compiled(project, ir, planned)
+    return write_spec(project, ir, planned, parameters.of_project(project))
 
 
 def check_fresh(project: Project, file: Path) -> None:
@@ -77,7 +83,7 @@ def check_fresh(project: Project, file: Path) -> None:
     )
 
 
-def _locations(project: Project) -> Any:
+def locations(project: Project) -> Any:
     """Places as the IR has them; a run puts its own data root in their stead."""
     from pipeline import graph
 
@@ -98,9 +104,27 @@ def _without_this_machine(ir: pipeline_pb2.Pipeline, project: Project) -> pipeli
     return ir
 
 
-def _graph_cache() -> Path:
+def graph_cache() -> Path:
+    """Names the folder that built graphs are kept in."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "kubetfx" / "graphs"
+
+
+def write_spec(
+    project: Project,
+    ir: pipeline_pb2.Pipeline,
+    planned: list[tasks.Task],
+    inputs: list[parameters.Parameter],
+) -> str:
+    """Writes the spec of a graph of the project.
+
+    Args:
+        project: its `kubernetes:` section equips the tasks.
+        ir: the graph.
+        planned: its tasks.
+        inputs: what a run may say.
+    """
+    return _header(project) + _compiled(project, ir, planned, inputs)
 
 
 def _header(project: Project) -> str:
@@ -110,10 +134,13 @@ def _header(project: Project) -> str:
     )
 
 
-def _compiled(project: Project, ir: pipeline_pb2.Pipeline, planned: list[tasks.Task]) -> str:
+def _compiled(
+    project: Project,
+    ir: pipeline_pb2.Pipeline,
+    planned: list[tasks.Task],
+    inputs: list[parameters.Parameter],
+) -> str:
     from kfp import compiler, dsl
-
-    inputs = parameters.of_project(project)
 
     def build(**channels: Any) -> None:
         made: dict[str, Any] = {}
@@ -137,11 +164,11 @@ def _compiled(project: Project, ir: pipeline_pb2.Pipeline, planned: list[tasks.T
         ]
     )
     described = "\n".join(f"    {one.name}: {one.description}" for one in inputs)
-    pipeline.__doc__ = f"Runs {project.config.name}.\n\nArgs:\n{described}\n"
-    name = project.config.name.lower().replace("_", "-")
+    own_name = ir.pipeline_info.id
+    pipeline.__doc__ = f"Runs {own_name}.\n\nArgs:\n{described}\n"
     graph = dsl.pipeline(
-        name=name,
-        display_name=project.config.name,
+        name=own_name.lower().replace("_", "-"),
+        display_name=own_name,
         description="TFX pipeline, one or a few nodes per task, compiled by kubetfx.",
     )(pipeline)
     with tempfile.TemporaryDirectory() as folder:

@@ -105,7 +105,7 @@ def run_parameters(pipeline: str, given: ExecutorInput) -> dict[str, int | str]:
     Raises:
         UserError: a value that makes no sense.
     """
-    from pipeline import graph
+    from pipeline import graph, skew_graph
 
     root = given.text(parameters.DATA_ROOT).rstrip("/")
     values: dict[str, int | str] = {"pipeline-root": f"{root}/{pipeline}/artifacts"}
@@ -117,6 +117,11 @@ def run_parameters(pipeline: str, given: ExecutorInput) -> dict[str, int | str]:
         values[graph.TRAIN_ARGS] = graph.train_args(given.number("train_steps"))
     if "push_to" in given.parameters:
         values[graph.PUSH_TO] = given.text("push_to") or f"{root}/serving/{pipeline}"
+    if skew_graph.CAPTURED in given.parameters:
+        model = pipeline.removesuffix(skew_graph.SUFFIX)
+        values[skew_graph.CAPTURED] = given.text(skew_graph.CAPTURED) or f"{root}/captured/{model}"
+        values[skew_graph.VERSION] = given.number(skew_graph.VERSION)
+        values[skew_graph.VERSIONS] = given.text(skew_graph.VERSIONS) or f"{root}/serving/{model}"
     return values
 
 

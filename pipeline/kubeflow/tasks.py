@@ -26,6 +26,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "trainer": ("trainer",),
     "evaluator": ("baseline", "evaluator"),
     "pusher": ("infra_validator", "pusher"),
+    "skew": ("captured", "serving_statistics", "trained_on", "skew"),
 }
 """Nodes that share a task, by the task's name. A node in none of them has a task of its own."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.report import fragments
+from pipeline.report import fragments, pictures
 
 __all__ = ["confusion", "parts", "roc_points"]
 
@@ -20,13 +20,11 @@ def parts(summary: dict[str, Any]) -> list[str]:
     made = [_verdict(summary), *_slices(summary)]
     points = roc_points(summary)
     if points:
-        diagonal = fragments.Line("chance", [(0.0, 0.0), (1.0, 1.0)])
-        curve = fragments.Line("candidate", [(false, true) for _, false, true in points])
+        diagonal = pictures.Line("chance", [(0.0, 0.0), (1.0, 1.0)])
+        curve = pictures.Line("candidate", [(false, true) for _, false, true in points])
         made += [
             fragments.heading("ROC curve, all rows"),
-            fragments.line_chart(
-                [curve, diagonal], x="false positive rate", y="true positive rate"
-            ),
+            pictures.line_chart([curve, diagonal], x="false positive rate", y="true positive rate"),
         ]
     made += _more_curves(summary)
     table = confusion(summary)
@@ -51,16 +49,16 @@ def _more_curves(summary: dict[str, Any]) -> list[str]:
     if points:
         made += [
             fragments.heading("Precision and recall, all rows"),
-            fragments.line_chart([fragments.Line("candidate", points)], x="recall", y="precision"),
+            pictures.line_chart([pictures.Line("candidate", points)], x="recall", y="precision"),
         ]
     buckets = summary.get("calibration", [])
     if buckets:
         said_so = [(row["mean_prediction"], row["mean_label"]) for row in buckets]
-        perfect = fragments.Line("perfect", [(0.0, 0.0), (1.0, 1.0)])
+        perfect = pictures.Line("perfect", [(0.0, 0.0), (1.0, 1.0)])
         made += [
             fragments.heading("Calibration, all rows"),
-            fragments.line_chart(
-                [fragments.Line("candidate", said_so), perfect],
+            pictures.line_chart(
+                [pictures.Line("candidate", said_so), perfect],
                 x="mean prediction",
                 y="share that was so",
             ),

@@ -1,4 +1,4 @@
-"""Small, self-contained pieces of HTML: text is escaped, pictures are inline SVG, no scripts.
+"""Small, self-contained pieces of HTML: sentences, facts, tables. Text is escaped, no scripts.
 
 Every function returns markup; `page` makes a whole document of it, which may stand in a sandboxed
 frame without network.
@@ -7,20 +7,15 @@ frame without network.
 from __future__ import annotations
 
 import html
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 __all__ = [
-    "Line",
-    "bars",
+    "distances",
     "escaped",
     "facts",
-    "figure",
     "heading",
-    "line_chart",
     "matrix",
     "number",
     "page",
@@ -47,15 +42,6 @@ td.mark{color:#ba2525;font-weight:600}
 svg{display:block;margin:6px 0;max-width:100%;height:auto}svg text{font:11px system-ui,sans-serif;
 fill:#52606d}
 """
-_COLOURS = ("#2368a8", "#c2571a", "#2f8132", "#7c4dba", "#52606d")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a chart: its name and the points, in the order of x."""
-
-    name: str
-    points: Sequence[tuple[float, float]]
 
 
 def page(title: str, *parts: str) -> str:
@@ -155,100 +141,30 @@ def matrix(labels: Sequence[str], counts: Sequence[Sequence[float]], *, corner: 
     )
 
 
-def bars(values: Mapping[str, float], *, width: int = 320) -> str:
-    """One bar per name, longest for the highest value."""
-    if not values:
-        return ""
-    most = max(values.values()) or 1
-    height = 18 * len(values) + 4
-    parts = []
-    for index, (name, value) in enumerate(values.items()):
-        top = 18 * index + 4
-        length = max(1.0, (width - 200) * value / most)
-        parts.append(
-            f"<text x='118' y='{top + 10}' text-anchor='end'>{escaped(_short(name, 18))}</text>"
-            f"<rect x='124' y='{top}' width='{length:.1f}' height='12' fill='{_COLOURS[0]}'/>"
-            f"<text x='{128 + length:.1f}' y='{top + 10}'>{number(value)}</text>"
-        )
-    return _svg(width, height, "".join(parts), ", ".join(values))
-
-
-def line_chart(
-    lines: Sequence[Line], *, x: str, y: str, width: int = 460, height: int = 240
-) -> str:
-    """Lines over a common x axis, with a legend.
+def distances(rows: Iterable[Mapping[str, Any]], *, limit: int = 100) -> str:
+    """How far columns are apart between two sets of rows, the furthest first.
 
     Args:
-        lines: at least one with at least one point; others are left out.
-        x: what the horizontal axis is.
-        y: what the vertical axis is.
-        width: of the picture. Unit: pixels.
-        height: of the picture. Unit: pixels.
+        rows: as a verdict keeps them: split, column, measure, distance, chance, change.
+        limit: rows shown at most; the rest is counted.
     """
-    drawn = [
-        Line(line.name, points)
-        for line in lines
-        if (points := [point for point in line.points if all(map(math.isfinite, point))])
-    ]
-    if not drawn:
-        return ""
-    left, right, top, bottom = 52, 12, 22, 34
-    low_x, high_x = _range([point[0] for line in drawn for point in line.points])
-    low_y, high_y = _range([point[1] for line in drawn for point in line.points])
-
-    def place(point: tuple[float, float]) -> str:
-        across = left + (width - left - right) * (point[0] - low_x) / (high_x - low_x)
-        down = height - bottom - (height - top - bottom) * (point[1] - low_y) / (high_y - low_y)
-        return f"{across:.1f},{down:.1f}"
-
-    parts = [
-        f"<rect x='{left}' y='{top}' width='{width - left - right}' "
-        f"height='{height - top - bottom}' fill='none' stroke='#cbd2d9'/>"
-    ]
-    for value, anchor, at in ((low_x, "start", left), (high_x, "end", width - right)):
-        parts.append(
-            f"<text x='{at}' y='{height - bottom + 14}' text-anchor='{anchor}'>"
-            f"{number(value)}</text>"
-        )
-    for value, down in ((low_y, height - bottom), (high_y, top + 10)):
-        parts.append(f"<text x='{left - 4}' y='{down}' text-anchor='end'>{number(value)}</text>")
-    parts.append(
-        f"<text x='{(left + width - right) / 2}' y='{height - 6}' text-anchor='middle'>"
-        f"{escaped(x)}</text><text x='4' y='12'>{escaped(y)}</text>"
+    header = ("column", "split", "measure", "distance", "by chance", "what changed most")
+    ordered = sorted(rows, key=lambda row: -row["distance"])
+    return table(
+        header,
+        [
+            (
+                row["column"],
+                row["split"],
+                row["measure"].replace("_", " "),
+                round(row["distance"], 4),
+                round(row["chance"], 4),
+                row["change"],
+            )
+            for row in ordered
+        ],
+        limit=limit,
     )
-    along = left + 60
-    for index, line in enumerate(drawn):
-        colour = _COLOURS[index % len(_COLOURS)]
-        path = [place(point) for point in line.points]
-        if len(line.points) > 1:
-            stroke = f"fill='none' stroke='{colour}' stroke-width='1.6'"
-            shape = f"<polyline points='{' '.join(path)}' {stroke}/>"
-        else:
-            first_x, first_y = path[0].split(",")
-            shape = f"<circle cx='{first_x}' cy='{first_y}' r='3' fill='{colour}'/>"
-        parts.append(
-            f"{shape}<rect x='{along}' y='6' width='10' height='3' fill='{colour}'/>"
-            f"<text x='{along + 14}' y='12'>{escaped(line.name)}</text>"
-        )
-        along += 30 + 7 * len(line.name)
-    spec = {
-        "kind": "lines",
-        "x": x,
-        "y": y,
-        "lines": [{"name": line.name, "points": list(line.points)} for line in drawn],
-    }
-    return figure(spec, _svg(width, height, "".join(parts), f"{y} over {x}"))
-
-
-def figure(spec: Mapping[str, object], still: str) -> str:
-    """A picture that stands by itself, and its data for a page that can draw it better.
-
-    Args:
-        spec: the kind of chart and its data; a run's report draws it with a plotting library.
-        still: what is shown where no scripts run.
-    """
-    text = json.dumps(spec, separators=(",", ":"), ensure_ascii=False)
-    return f"<figure data-plot='{html.escape(text, quote=True)}'>{still}</figure>\n"
 
 
 def number(value: float) -> str:
@@ -264,22 +180,6 @@ def _cell(value: object, *, numeric: bool, mark: bool) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         shown = number(value)
     return f"<td{f' class={classes!r}' if classes else ''}>{shown}</td>"
-
-
-def _svg(width: int, height: int, inner: str, label: str) -> str:
-    return (
-        f"<svg viewBox='0 0 {width} {height}' width='{width}' height='{height}' role='img' "
-        f"aria-label='{html.escape(label, quote=True)}'>{inner}</svg>\n"
-    )
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
-
-
-def _short(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def escaped(value: object) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline import run_history
 from pipeline.report import sections
 from pipeline.report.fragments import escaped
-from pipeline.report.sections import Section
+from pipeline.report.section import Section
 from pipeline.run_history import Run
 
 __all__ = ["render", "write", "write_report"]

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pipeline.report import fragments, payload, statistics_table
+from pipeline.report import fragments, payload, pictures, statistics_table
 
 if TYPE_CHECKING:
     from pipeline.step_outcome import StepOutcome
@@ -91,10 +91,10 @@ def _examples(outcome: StepOutcome) -> list[str]:
             }
         ),
         fragments.heading("Rows by split"),
-        fragments.bars(rows),
+        pictures.bars(rows),
     ]
     if dropped:
-        parts += [fragments.heading("Rows left out"), fragments.bars(dropped)]
+        parts += [fragments.heading("Rows left out"), pictures.bars(dropped)]
     return parts
 
 
@@ -173,8 +173,8 @@ def _trainer(outcome: StepOutcome) -> list[str]:
     history = payload.read_json(_uri(outcome, "model_run"), "history.json")
     looks = history["validations"]
     loss = [
-        fragments.Line("train", [(look["step"], look["train_loss"]) for look in looks]),
-        fragments.Line("eval", [(look["step"], look["metrics"]["loss"]) for look in looks]),
+        pictures.Line("train", [(look["step"], look["train_loss"]) for look in looks]),
+        pictures.Line("eval", [(look["step"], look["metrics"]["loss"]) for look in looks]),
     ]
     parts = [
         fragments.facts(
@@ -187,25 +187,25 @@ def _trainer(outcome: StepOutcome) -> list[str]:
             }
         ),
         fragments.heading("Loss"),
-        fragments.line_chart(_without_gaps(loss), x="steps", y="loss"),
+        pictures.line_chart(_without_gaps(loss), x="steps", y="loss"),
     ]
     names = [name for name in (looks[-1]["metrics"] if looks else {}) if name != "loss"]
     if names:
         lines = [
-            fragments.Line(name, [(look["step"], look["metrics"].get(name)) for look in looks])
+            pictures.Line(name, [(look["step"], look["metrics"].get(name)) for look in looks])
             for name in names
         ]
         parts += [
             fragments.heading("On the eval split"),
-            fragments.line_chart(_without_gaps(lines), x="steps", y="metric"),
+            pictures.line_chart(_without_gaps(lines), x="steps", y="metric"),
         ]
     return parts
 
 
-def _without_gaps(lines: list[fragments.Line]) -> list[fragments.Line]:
+def _without_gaps(lines: list[pictures.Line]) -> list[pictures.Line]:
     """Leaves out points whose value is undefined."""
     return [
-        fragments.Line(line.name, [point for point in line.points if None not in point])
+        pictures.Line(line.name, [point for point in line.points if None not in point])
         for line in lines
     ]
 
@@ -281,6 +281,42 @@ def _pusher(outcome: StepOutcome) -> list[str]:
     ]
 
 
+def _captured(outcome: StepOutcome) -> list[str]:
+    artifact = outcome.output("examples")
+    properties = artifact.properties if artifact else {}
+    first, last = (
+        datetime.datetime.fromtimestamp(int(properties.get(name, 0)) / 1000).astimezone()
+        for name in ("first_ms", "last_ms")
+    )
+    return [
+        fragments.facts(
+            {
+                "rows": f"{properties.get('rows_serving', 0):,}",
+                "answered by version": properties.get("served_version"),
+                "which was made by run": properties.get("run_id"),
+                "captured": f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M %Z}",
+            }
+        )
+    ]
+
+
+def _skew(outcome: StepOutcome) -> list[str]:
+    from pipeline import gate_stop
+
+    verdict = gate_stop.verdict_of(outcome)
+    if verdict is None:
+        return [fragments.paragraph("There is no verdict.")]
+    return [
+        *_gate(outcome),
+        fragments.heading(f"Distances from {verdict.compared_with}"),
+        fragments.distances(verdict.drift),
+    ]
+
+
+def _alert(outcome: StepOutcome) -> list[str]:
+    return [fragments.verdict("No skew: the requests may be trusted.", "good")]
+
+
 _PAGES: dict[str, Callable[[Any], list[str]]] = {
     "examples": _examples,
     "statistics": _statistics,
@@ -292,4 +328,8 @@ _PAGES: dict[str, Callable[[Any], list[str]]] = {
     "evaluator": _evaluator,
     "infra_validator": _infra_validator,
     "pusher": _pusher,
+    "captured": _captured,
+    "serving_statistics": _statistics,
+    "skew": _skew,
+    "alert": _alert,
 }

@@ -8,13 +8,15 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
+from tensorflow.core.example import example_pb2
 
+from components.record_file import write_records
 from pipeline import metadata
 from pipeline.config import read_project
 from pipeline.kubeflow import spec
@@ -25,6 +27,26 @@ ROOT = Path(__file__).resolve().parents[2]
 def compiled(example: str, *overrides: str) -> str:
     """The spec of an example, as `kubetfx compile` writes it."""
     return spec.compile_spec(read_project(ROOT / "examples" / example, overrides))
+
+
+def write_captured(
+    folder: Path, rows: Sequence[bytes], version: int, changed: Mapping[str, float] | None = None
+) -> None:
+    """Writes rows as a server captures them, with some of their cells changed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    captured = []
+    for row in rows:
+        example = example_pb2.Example.FromString(row)
+        features = example.features.feature
+        for name, value in (changed or {}).items():
+            kind = features[name].WhichOneof("kind")
+            features[name].Clear()
+            cells = getattr(features[name], kind).value
+            cells.append(int(value) if kind == "int64_list" else value)
+        features["kubetfx.version"].int64_list.value.append(version)
+        features["kubetfx.time_ms"].int64_list.value.append(1_777_000_000_000)
+        captured.append(example.SerializeToString())
+    (folder / "capture-1-1.tfrecord").write_bytes(write_records(captured))
 
 
 def executions(url: str, run_id: str) -> dict[str, list[str]]:

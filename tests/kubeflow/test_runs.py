@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from components.record_file import read_records
+from pipeline.config import read_project
+from pipeline.kubeflow import skew_spec
 from serving.ledger import read_store
 from serving.stores import open_store
 from tests.kubeflow import run_checks
@@ -95,6 +98,33 @@ def test_second_run_is_answered_from_the_cache_and_pushes_nothing(
     assert ledger is not None
     assert len(ledger.versions) == 1
     run_checks.require_no_duplicates(database.url)
+
+
+def test_scheduled_look_for_skew_passes_and_fails_by_what_was_captured(
+    second: SpecRun, database: PostgresServer, folder: Path
+) -> None:
+    """The small graph behind a server: its own spec, the same database, a gate at its end."""
+    text = skew_spec.compile_spec(read_project(run_checks.ROOT / "examples" / "penguins"))
+    cluster = Cluster(folder / "pods", secrets={"kubetfx-metadata": {"url": database.url}})
+    [entry] = read_store(open_store(str(folder / "data/serving/penguins"))).versions
+    examples = folder / "data/penguins/artifacts/examples/examples/1/Split-train"
+    rows = [row for file in examples.iterdir() for row in read_records([file.read_bytes()], "")]
+    captured = folder / "data/captured/penguins"
+    run_checks.write_captured(captured, rows, entry.version)
+    run = SpecRun(text, cluster, {"data_root": str(folder / "data")}).execute()
+    assert run.succeeded, run.failures()
+    page = run.artifact("skew_summary")["text"]
+    assert f"the training data of run {entry.run_id}" in page
+    assert run.artifact("captured_examples")["metadata"]["served_version"] == entry.version
+
+    heavy = {"body_mass_g": 9_000.0}
+    run_checks.write_captured(captured, rows, entry.version, heavy)
+    run = SpecRun(text, cluster, {"data_root": str(folder / "data")}).execute()
+    assert run.tasks["skew"].state == "succeeded"
+    assert "&#x27;body_mass_g&#x27; is" in run.artifact("skew_summary")["text"]
+    last = run.tasks["alert"].attempts[-1]
+    assert last.exit_code == 3
+    assert "'body_mass_g' is" in last.last_line
 
 
 def test_gate_fails_its_task_with_the_sentence_and_the_pictures_stay(

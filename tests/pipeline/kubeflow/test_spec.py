@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as specs
 
 from pipeline.config import read_project
-from pipeline.kubeflow import spec
+from pipeline.kubeflow import skew_spec, spec
 from serving.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,6 +21,21 @@ CLUSTER_ONLY = ("kubernetes.data_root=s3://kubetfx/data", "kubernetes.volumes=[]
 def test_committed_spec_is_what_the_example_compiles_to(example: str) -> None:
     project = read_project(ROOT / "examples" / example)
     spec.check_fresh(project, spec.spec_file(project, ROOT / "kfp_specs"))
+
+
+def test_committed_skew_spec_is_fresh_and_takes_what_a_schedule_can_say() -> None:
+    project = read_project(ROOT / "examples" / "chicago_taxi")
+    text = skew_spec.compile_spec(project)
+    assert skew_spec.spec_file(project, ROOT / "kfp_specs").read_text() == text
+    pipeline = next(iter(yaml.safe_load_all(text)))
+    assert pipeline["root"]["inputDefinitions"]["parameters"].keys() == {
+        "captured",
+        "version",
+        "versions",
+        "data_root",
+    }
+    tasks = pipeline["root"]["dag"]["tasks"]
+    assert tasks["alert"]["dependentTasks"] == ["skew"]
 
 
 def test_stale_or_missing_spec_is_told(tmp_path: Path) -> None:

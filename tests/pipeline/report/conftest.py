@@ -196,12 +196,16 @@ class Fabricated:
         for key, number in (inputs or {}).items():
             pairs.append((self.store.get_artifacts_by_id([number])[0], _event(key, "INPUT")))
         for key, (type_name, properties) in outputs.items():
-            type_id = self.store.put_artifact_type(mlmd.ArtifactType(name=type_name))
+            declared = {name: mlmd.STRING for name in properties if name == "split_names"}
+            type_id = self.store.put_artifact_type(
+                mlmd.ArtifactType(name=type_name, properties=declared), can_add_fields=True
+            )
             uri = str(self.output / "artifacts" / node / key / "1")
-            artifact = mlmd.Artifact(type_id=type_id, uri=uri)
+            artifact = mlmd.Artifact(type_id=type_id, uri=uri, state=mlmd.Artifact.LIVE)
             for name, value in properties.items():
                 field = "int_value" if isinstance(value, int) else "string_value"
-                setattr(artifact.custom_properties[name], field, value)
+                place = artifact.properties if name in declared else artifact.custom_properties
+                setattr(place[name], field, value)
             pairs.append((artifact, _event(key, "OUTPUT")))
         _, ids, _ = self.store.put_execution(
             execution, pairs, [context, *self.contexts.values()], force_reuse_context=True

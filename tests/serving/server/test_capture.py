@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tensorflow.core.example import example_pb2
 
-from components.captured_rows import read_captured
+from components import captured_rows
 from components.record_file import read_records
 from serving.errors import UserError
 from serving.server.capture import Capture, CaptureTerms, Observation
@@ -59,9 +59,21 @@ def test_serialised_examples_are_kept_as_they_came(tmp_path: Path) -> None:
     capture = Capture(CaptureTerms(tmp_path))
     capture.offer(Observation(3, {"examples": rows}, {"p": np.array([0.5])}, 1))
     capture.close()
-    [captured] = read_captured(tmp_path).values()
+    [captured] = captured_rows.look_through(str(tmp_path)).values()
     assert (captured.version, captured.rows) == (3, 1)
-    assert captured.statistics().columns["fare"].mean == 9
+    [row] = captured_rows.examples_of(str(tmp_path), captured)
+    assert row == example.SerializeToString()
+
+
+def test_column_of_whole_numbers_and_fractions_becomes_one_of_fractions(tmp_path: Path) -> None:
+    capture = Capture(CaptureTerms(tmp_path))
+    for fare in (np.array([12], np.int64), np.array([12.5], np.float32)):
+        capture.offer(Observation(3, {"fare": fare}, {"p": np.array([0.5])}, 1))
+    capture.close()
+    [captured] = captured_rows.look_through(str(tmp_path)).values()
+    rows = captured_rows.examples_of(str(tmp_path), captured)
+    features = [example_pb2.Example.FromString(row).features.feature for row in rows]
+    assert [each["fare"].float_list.value[:] for each in features] == [[12.0], [12.5]]
 
 
 def test_files_are_rotated_and_the_oldest_deleted(tmp_path: Path) -> None:
@@ -108,12 +120,12 @@ def test_file_that_is_being_written_may_end_within_a_row(tmp_path: Path) -> None
     [file] = tmp_path.glob("capture-*.tfrecord")
     file.with_name(f"{file.name}.open").write_bytes(file.read_bytes()[:-5])
     file.unlink()
-    assert read_captured(tmp_path)[7].rows == 2
+    assert captured_rows.look_through(str(tmp_path))[7].rows == 2
 
 
 def test_empty_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing has been captured"):
-        read_captured(tmp_path)
+        captured_rows.look_through(str(tmp_path))
 
 
 def test_server_captures_what_it_answers(models: Any, tmp_path: Path) -> None:
@@ -131,5 +143,5 @@ def test_server_captures_what_it_answers(models: Any, tmp_path: Path) -> None:
         url = f"{server.rest_url}/v1/models/default:predict"
         answer = httpx.post(url, json={"instances": [1.0, 2.0]}, trust_env=False)
         assert answer.status_code == 200
-    rows = read_captured(tmp_path / "captured")
+    rows = captured_rows.look_through(str(tmp_path / "captured"))
     assert rows[5].rows == 2
