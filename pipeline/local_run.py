@@ -201,14 +201,17 @@ def _run_nodes(
             log = Path(result.places["log"])
             raise failure.explain(error, _PREPARE, log, project.folder) from error
         result.besides[_PREPARE] = board.finish("done", "graph and metadata")
-        from pipeline import launch
-
+        node = _PREPARE
         try:
+            from pipeline import launch
+
             for node in launch.node_ids(ir):
                 board.start(node)
                 outcomes[node] = run_node(node, ir, connection, project, result, board)
                 _note(result, outcomes[node])
         except KeyboardInterrupt:
+            if result.outcome != "interrupted":
+                _interrupted(node, result, board)
             from ml_metadata import MetadataStore
 
             from pipeline import metadata
@@ -257,6 +260,8 @@ def run_node(
 
 def _interrupted(step: str, result: RunResult, board: StepBoard) -> None:
     """Notes where the run was ended by hand."""
+    if not board.is_running:
+        board.start(step)
     board.finish("stopped", "interrupted; a new run continues here")
     result.outcome = "interrupted"
     result.failure = {

@@ -76,6 +76,11 @@ class StepBoard(logging.Handler):
             self._running = None
             self._live.stop()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether a step has begun and not ended."""
+        return self._running is not None
+
     def start(self, name: str, detail: str = "") -> None:
         """Begins a step."""
         self._running = _Running(name, detail=detail)

@@ -1,5 +1,6 @@
 """A YAML file as plain values that remember the line they came from."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,16 @@ def read_document(file: Path) -> Document:
     return Document(file, reader.mapping(root, ()), reader.lines)
 
 
+_DATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".gz", ".zip", ".zst", ".bz2")
+
+
 def _read_text(file: Path) -> str:
+    if file.suffix.lower() in _DATA_SUFFIXES and file.is_file():
+        raise UserError(
+            f"{file} looks like data.",
+            expected="the path of a pipeline.yaml",
+            fix=f"make one for these data: kubetfx init {shlex.quote(str(file))} --label COLUMN",
+        )
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -36,7 +36,7 @@ _WRITTEN = {
     "numbers with a decimal comma": re.compile(r"^[-+]?\d+(\.\d{3})*,\d+$"),
     "dates": re.compile(r"^(\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})|\d{4}[/.]\d{1,2}[/.]\d{1,2})\b"),
 }
-_DOTTED = re.compile(r"^[-+]?\d{1,3}\.\d{3}$")
+_DOTTED = re.compile(r"^[-+]?[1-9]\d{0,2}\.\d{3}$")
 _PLAIN_NUMBER = re.compile(r"^[-+]?\d+(\.\d+)?$")
 
 

@@ -208,6 +208,17 @@ def test_trouble_with_the_data_is_told_in_the_options_of_the_command(
     assert "configuration" not in str(caught.value)
 
 
+def test_dots_that_may_stand_between_thousands_are_told(tmp_path: Path) -> None:
+    columns: dict[str, list[object]] = {
+        "sales": [f"{i % 9 + 1}.{i:03d}" for i in range(ROWS)],
+        "score": [f"{i % 3}.{i:03d}" for i in range(ROWS)],
+        "sold": COLUMNS["sold"],
+    }
+    _, made = new_project.write(table(tmp_path / "d.csv", columns), "sold", tmp_path / "p")
+    [caution] = made.cautions
+    assert caution.startswith("sales: read as fractions such as 1.000")
+
+
 def test_rare_and_missing_labels_are_told(tmp_path: Path) -> None:
     sold: list[object] = [int(i == 7) for i in range(ROWS)]
     sold[50:60] = [""] * 10

@@ -246,6 +246,36 @@ def test_run_killed_in_every_long_step_continues_and_pushes_once(
     assert not list((output / "serving").rglob(".incoming-*"))
 
 
+def test_interrupted_run_says_where_and_leaves_no_riddle(
+    tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    project, output = write_project(tmp_path / "project", rows=300), tmp_path / "out"
+    for after, stopped in (("chicago_taxi", "prepare"), ("✓ prepare", "examples")):
+        process = subprocess.Popen(
+            command(project, output),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        started.append(process)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(after):
+                break
+        time.sleep(0.5 if stopped == "prepare" else 0.0)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert any(f"■ {step}" in said for step in (stopped, "prepare"))
+        assert "interrupted; a new run continues here" in said
+        assert "not written" not in said
+        assert "Traceback" not in said
+        [summary, *_] = sorted(output.glob("runs/*/summary.json"), reverse=True)
+        assert json.loads(summary.read_text())["outcome"] == "interrupted"
+
+
 def test_users_failing_function_shows_their_lines_only(tmp_path: Path) -> None:
     project = write_project(tmp_path / "project", rows=200)
     (project / "mine.py").write_text("def run_fn(fn_args):\n    raise ValueError('too warm')\n")

@@ -137,6 +137,11 @@ def test_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, said: str
 def test_missing_file_and_wrong_encoding_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such configuration"):
         read_project(tmp_path / "none.yaml")
+    data = tmp_path / "my data.csv"
+    data.write_text("a,b")
+    with pytest.raises(UserError, match="looks like data") as caught:
+        read_project(data)
+    assert f"kubetfx init '{data}' --label" in caught.value.fix
     file = tmp_path / "latin.yaml"
     file.write_bytes("name: Größe".encode("latin-1"))
     with pytest.raises(UserError, match="not UTF-8"):
