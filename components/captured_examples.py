@@ -6,6 +6,7 @@ carry the run's name on, so that what follows finds the data that the version wa
 
 from __future__ import annotations
 
+import datetime
 import logging
 from typing import Any, ClassVar
 
@@ -73,13 +74,11 @@ class Executor(base_executor.BaseExecutor):
             file.write(write_records(rows))
         examples.set_string_custom_property("payload_format", "FORMAT_TF_EXAMPLE")
         examples.set_string_custom_property(RUN_ID, run_id)
-        for name, value in (
-            (SERVED_VERSION, chosen.version),
-            (f"rows_{SPLIT}", chosen.rows),
-            ("first_ms", chosen.first_ms),
-            ("last_ms", chosen.last_ms),
-        ):
-            examples.set_int_custom_property(name, value)
+        # PostgreSQL holds whole numbers of 32 bits only.
+        examples.set_string_custom_property(SERVED_VERSION, str(chosen.version))
+        examples.set_string_custom_property("first", _moment(chosen.first_ms))
+        examples.set_string_custom_property("last", _moment(chosen.last_ms))
+        examples.set_int_custom_property(f"rows_{SPLIT}", chosen.rows)
         logging.getLogger(__name__).info(
             "%s rows of version %s, made by run %s", f"{chosen.rows:,}", chosen.version, run_id
         )
@@ -125,6 +124,11 @@ class CapturedExamples(base_component.BaseComponent):
                 examples=Channel(type=standard_artifacts.Examples),
             )
         )
+
+
+def _moment(milliseconds: int) -> str:
+    moment = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
+    return moment.isoformat(timespec="seconds")
 
 
 def _run_of(versions: str, version: int) -> str:

@@ -87,7 +87,7 @@ class Executor(base_executor.BaseExecutor):
         """
         captured = artifact_utils.get_single_instance(input_dict["captured"])
         run_id = captured.get_string_custom_property(RUN_ID)
-        version = captured.get_int_custom_property(SERVED_VERSION)
+        version = captured.get_string_custom_property(SERVED_VERSION)
         trained, schema = input_dict.get("trained_statistics"), input_dict.get("schema")
         if not trained or not schema:
             raise UserError(

@@ -19,17 +19,25 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 _Output = Annotated[
-    Path,
+    Path | None,
     typer.Option(
-        "--output",
-        "-o",
-        help="The runs' output folder, or one that holds several.",
-        show_default=True,
+        "--output", "-o", help="The runs' output folder, or one that holds several. [outputs]"
     ),
+]
+_Metadata = Annotated[
+    str | None,
+    typer.Option(
+        "--metadata",
+        "-m",
+        help="The metadata store of a cluster: postgresql://… [$KUBETFX_METADATA_URL]",
+    ),
+]
+_Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="A pipeline.yaml whose kubernetes.metadata is meant."),
 ]
 _Run = Annotated[str, typer.Argument(help="A run's id, the beginning of it, or `latest`.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-_OUTPUTS = Path("outputs")
 _STYLES = {
     "pushed": "green",
     "stopped": "yellow",
@@ -48,7 +56,9 @@ def register(app: typer.Typer) -> None:
 
 
 def runs_command(
-    output: _Output = _OUTPUTS,
+    output: _Output = None,
+    metadata: _Metadata = None,
+    config: _Config = None,
     limit: Annotated[int, typer.Option(help="Newest runs shown. Unit: runs.")] = 20,
     json: _Json = False,
 ) -> None:
@@ -57,8 +67,9 @@ def runs_command(
     from rich.text import Text
 
     from pipeline import run_history
+    from pipeline.run_source import RunSource
 
-    runs = run_history.all_runs(output)[:limit]
+    runs = run_history.all_runs(RunSource.chosen(output, metadata, config))[:limit]
     if json:
         _print_json([_as_dict(run) for run in runs])
         return
@@ -80,13 +91,21 @@ def runs_command(
     _console().print(table)
 
 
-def explain_command(run: _Run = "latest", output: _Output = _OUTPUTS, json: _Json = False) -> None:
+def explain_command(
+    run: _Run = "latest",
+    output: _Output = None,
+    metadata: _Metadata = None,
+    config: _Config = None,
+    json: _Json = False,
+) -> None:
     """Say again why a run ended as it did, with the rows at fault."""
     import datetime
 
     from pipeline import explanation, run_history
+    from pipeline.run_source import RunSource
 
-    found = run_history.find_run(output, run)
+    source = RunSource.chosen(output, metadata, config)
+    found = run_history.find_run(source, run)
     day = found.started.date() if found.started else datetime.date.today()
     told = explanation.explain(found)
     if json:
@@ -129,20 +148,24 @@ def _show_rows(findings: Any, console: Console) -> None:
 
 def lineage_command(
     version: Annotated[str, typer.Argument(help="A pushed version, or `latest`.")] = "latest",
-    output: _Output = _OUTPUTS,
+    output: _Output = None,
+    metadata: _Metadata = None,
+    config: _Config = None,
     json: _Json = False,
 ) -> None:
     """Print which examples, schema, transform graph and code made a pushed version."""
     from dataclasses import asdict
 
-    from pipeline import lineage, run_history
+    from pipeline import lineage
+    from pipeline.run_source import RunSource
     from serving.errors import UserError
 
+    source = RunSource.chosen(output, metadata, config)
     root = None
     error: UserError | None = None
-    for file in run_history.stores_below(output):
+    for store, _ in source.stores():
         try:
-            found = lineage.of_version(run_history.open_store(file), version)
+            found = lineage.of_version(store, version)
         except UserError as missing:
             error = missing
             continue
@@ -151,11 +174,7 @@ def lineage_command(
         )
         root = found if newer else root
     if root is None:
-        raise error or UserError(
-            f"{output}: nothing has run here.",
-            expected="an output folder of `kubetfx run`, or one that holds several",
-            fix="name it with --output",
-        )
+        raise error or source.nothing()
     if json:
         _print_json(asdict(root))
         return
@@ -190,7 +209,9 @@ def _ancestor_line(ancestor: Ancestor) -> Any:
 
 def report_command(
     run: _Run = "latest",
-    output: _Output = _OUTPUTS,
+    output: _Output = None,
+    metadata: _Metadata = None,
+    config: _Config = None,
     to: Annotated[
         Path | None, typer.Option("--to", help="The file. [report.html in the run's folder]")
     ] = None,
@@ -201,9 +222,11 @@ def report_command(
     """Write a run's report: one HTML file that opens anywhere, offline."""
     from pipeline import run_history
     from pipeline.report.page import write
+    from pipeline.run_source import RunSource
 
-    found = run_history.find_run(output, run)
-    other = run_history.find_run(output, compare) if compare else None
+    source = RunSource.chosen(output, metadata, config)
+    found = run_history.find_run(source, run)
+    other = run_history.find_run(source, compare) if compare else None
     file = write(found, to=to, other=other)
     console = _console()
     console.print(f"[green]wrote[/] {file} ({file.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)

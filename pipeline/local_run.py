@@ -163,7 +163,9 @@ def board_console(console: Console, screen: Any, *, is_terminal: bool, width: in
     )
 
 
-def write_summary(run_folder: Path, result: RunResult, console: Console) -> None:
+def write_summary(
+    run_folder: Path, result: RunResult, console: Console, metadata_url: str = ""
+) -> None:
     """Writes summary and report; where that fails it is told, the run's end stays what it was."""
     try:
         text = json.dumps(asdict(result), indent=1, default=str)
@@ -172,7 +174,7 @@ def write_summary(run_folder: Path, result: RunResult, console: Console) -> None
             return
         from pipeline.report.page import write_report
 
-        result.places["report"] = str(write_report(run_folder))
+        result.places["report"] = str(write_report(run_folder, metadata_url))
         if result.failure:
             console.print(f"report     {result.places['report']}", soft_wrap=True)
     except Exception:

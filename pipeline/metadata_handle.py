@@ -30,7 +30,7 @@ from tfx.orchestration import metadata
 
 from serving.errors import UserError
 
-__all__ = ["PATIENCE", "MetadataHandle", "patience_s", "replace_texts"]
+__all__ = ["PATIENCE", "MetadataHandle", "connected", "patience_s", "replace_texts"]
 
 PATIENCE = "KUBETFX_METADATA_PATIENCE_S"
 """Environment variable: how long to wait for the database. Unit: seconds."""
@@ -122,6 +122,19 @@ def replace_texts(message: Message, old: str, new: str) -> None:
 def patience_s() -> float:
     """How long a database may stay away. Unit: seconds."""
     return float(os.environ.get(PATIENCE, _DEFAULT_PATIENCE_S))
+
+
+def connected(config: mlmd.ConnectionConfig, patience_s: float) -> MetadataStore:
+    """Opens a metadata store to read from.
+
+    Args:
+        config: where it is.
+        patience_s: how long it may stay away. Unit: seconds.
+
+    Raises:
+        UserError: it refuses the credentials, lacks the database, or stays away.
+    """
+    return _connected(config, time.monotonic() + patience_s)
 
 
 def _connected(config: mlmd.ConnectionConfig, deadline: float) -> _PatientStore:

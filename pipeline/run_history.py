@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from pipeline import lean_imports
-from pipeline.metadata import OutputArtifact, execution_state, output_artifacts, sqlite_connection
+from pipeline.metadata import OutputArtifact, execution_state, output_artifacts
+from pipeline.run_source import RunSource
 from pipeline.steps import STEPS
 from serving.errors import UserError
 
@@ -29,13 +29,10 @@ __all__ = [
     "all_runs",
     "find_run",
     "looks_for_skew",
-    "open_store",
     "read_run",
     "read_runs",
-    "stores_below",
 ]
 
-STORE_FILE = "metadata.sqlite"
 SUMMARY_FILE = "summary.json"
 LATEST = "latest"
 _SKEW_RUN = "run_id"
@@ -152,56 +149,43 @@ class Run:
         return pushed if pushed is not None and pushed.properties.get("pushed") else None
 
 
-def open_store(file: Path) -> MetadataStore:
-    """Opens a local metadata store.
+def all_runs(source: RunSource | Path) -> list[Run]:
+    """Lists the runs of every pipeline in a place, the newest first.
+
+    Args:
+        source: the place, or a folder of this machine.
 
     Raises:
-        UserError: there is none.
+        UserError: nothing has run there, or the store can't be read.
     """
-    from ml_metadata import MetadataStore
-
-    # What reads the artifacts afterwards goes through TFX's file calls.
-    lean_imports.install()
-    if not file.exists():
-        raise UserError(
-            f"{file.parent}: there is no {file.name}.",
-            expected="the output folder of a run",
-            fix="name the folder with --output, or run a pipeline first: kubetfx run",
-        )
-    return MetadataStore(sqlite_connection(file))
-
-
-def stores_below(output: Path) -> list[Path]:
-    """Finds the metadata stores of an output folder, or of the folder that holds several."""
-    own = output / STORE_FILE
-    return [own] if own.exists() else sorted(output.glob(f"*/{STORE_FILE}"))
-
-
-def all_runs(output: Path) -> list[Run]:
-    """Lists the runs of every pipeline below a folder, the newest first.
-
-    Raises:
-        UserError: nothing has run there.
-    """
+    source = RunSource(source) if isinstance(source, Path) else source
     runs: list[Run] = []
-    for file in stores_below(output):
-        runs += read_runs(open_store(file), file.parent)
+    for store, folder in source.stores():
+        runs += read_runs(store, folder)
     if not runs:
-        raise UserError(
-            f"{output}: nothing has run here.",
-            expected="an output folder of `kubetfx run`, or one that holds several",
-            fix="name it with --output, or run a pipeline first: kubetfx run",
-        )
-    return sorted(runs, key=lambda run: run.run_id, reverse=True)
+        raise source.nothing()
+    return sorted(runs, key=_begun, reverse=True)
 
 
-def find_run(output: Path, name: str = LATEST) -> Run:
+def _begun(run: Run) -> tuple[float, str]:
+    return (run.started.timestamp() if run.started else 0.0, run.run_id)
+
+
+def find_run(source: RunSource | Path, name: str = LATEST, pipeline: str = "") -> Run:
     """Finds one run by its id, the beginning of it, or `latest`.
+
+    Args:
+        source: where to look, or a folder of this machine.
+        name: which run.
+        pipeline: the pipeline that it must be of; empty for any.
 
     Raises:
         UserError: no run, or more than one, is called that.
     """
-    runs = all_runs(output)
+    source = RunSource(source) if isinstance(source, Path) else source
+    runs = [run for run in all_runs(source) if pipeline in ("", run.pipeline)]
+    if not runs:
+        raise source.nothing()
     if name == LATEST:
         return runs[0]
     found = [run for run in runs if run.run_id == name] or [

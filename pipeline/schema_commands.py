@@ -155,10 +155,14 @@ class _Curation:
         self, config: Path, output: Path | None, run: str, *, with_ranges: bool = False
     ) -> None:
         from pipeline.config import read_project
+        from pipeline.run_source import OUTPUTS, RunSource
 
         self.project = read_project(config)
         self.file = _schema_file(self.project)
-        self._output = output or Path("outputs") / self.project.config.name
+        name = self.project.config.name
+        source = RunSource.chosen(output, None, None)
+        is_unsaid = output is None and not source.url
+        self._source = RunSource(OUTPUTS / name) if is_unsaid else source
         self._run = run
         self._with_ranges = with_ranges
 
@@ -173,7 +177,7 @@ class _Curation:
         from pipeline.report.data_section import statistics_of
         from serving.errors import UserError
 
-        found = run_history.find_run(self._output, self._run)
+        found = run_history.find_run(self._source, self._run, self.project.config.name)
         splits = statistics_of(found)
         if not splits:
             raise UserError(

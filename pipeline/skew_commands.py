@@ -37,6 +37,16 @@ def skew_command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The runs' folder. [outputs/NAME]")
     ] = None,
+    metadata: Annotated[
+        str | None,
+        typer.Option(
+            "--metadata", "-m", help="A cluster's metadata store. [$KUBETFX_METADATA_URL]"
+        ),
+    ] = None,
+    versions: Annotated[
+        str | None,
+        typer.Option("--versions", help="Folder or URL of the served versions. [where runs push]"),
+    ] = None,
     version: Annotated[
         int | None, typer.Option("--version", help="Whose requests. [the latest captured]")
     ] = None,
@@ -68,9 +78,12 @@ def skew_command(
     if captured is None:
         raise typer.BadParameter("say where the server captured: --captured DIR")
     from pipeline import skew_run
+    from pipeline.run_source import RunSource
 
     folder = output or Path("outputs") / project.config.name
-    result = skew_run.run(project, folder, captured, console, version=version or 0)
+    source = RunSource.chosen(output, metadata, None)
+    look = skew_run.Look(captured, version or 0, versions or "", source.url)
+    result = skew_run.run(project, folder, look, console)
     if json:
         print(_as_json(result))
     else:

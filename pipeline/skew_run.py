@@ -9,15 +9,34 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from pipeline import chatter, failure, graph, local_run, run_record, skew_graph
+from pipeline.run_source import STORE_FILE, RunSource
 from pipeline.step_board import StepBoard
-from serving.errors import GateStop, UserError
+from pipeline.writable_folder import make_writable
+from serving.errors import GateStop
 
 if TYPE_CHECKING:
     from components.gate_verdict import Verdict
     from pipeline.config import Project
     from pipeline.local_run import RunResult
 
-__all__ = ["SkewResult", "run"]
+__all__ = ["Look", "SkewResult", "run"]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is looked at.
+
+    Attributes:
+        captured: the folder that the server captured to.
+        version: whose requests; 0 for the latest with enough of them.
+        versions: folder or URL of the served versions; empty for where the project's runs push.
+        metadata_url: the store that knows the run which made the version; empty for the output's.
+    """
+
+    captured: Path
+    version: int = 0
+    versions: str = ""
+    metadata_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,28 +56,22 @@ class SkewResult:
     stop: GateStop | None
 
 
-def run(
-    project: Project, output: Path, captured: Path, console: Console, *, version: int = 0
-) -> SkewResult:
+def run(project: Project, output: Path, look: Look, console: Console) -> SkewResult:
     """Compares captured requests with the training data of the version that answered them.
 
     Args:
         project: the pipeline whose model was served.
-        output: the folder of its runs, whose metadata are looked into and added to.
-        captured: the folder that the server captured to.
+        output: the folder of its runs; what the look makes goes there.
+        look: what is looked at.
         console: where steps are shown.
-        version: whose requests; 0 for the latest with enough of them.
 
     Raises:
         UserError: nothing has run there, nothing was captured, or a step failed.
     """
     folder = output.expanduser().resolve()
-    if not (folder / "metadata.sqlite").exists():
-        raise UserError(
-            f"{output}: there is no metadata.sqlite, so no run that made a version.",
-            expected="the output folder of the run whose model was served",
-            fix="name it with --output",
-        )
+    if not look.metadata_url and not (folder / STORE_FILE).exists():
+        raise RunSource(output).nothing()
+    folder = make_writable(output, "--output", "the output folder")
     with local_run.locked(folder):
         result = local_run.RunResult(local_run.new_run_id(), skew_graph.name_of(project))
         run_folder = folder / "runs" / result.run_id
@@ -70,14 +83,10 @@ def run(
             shown_on = local_run.board_console(
                 console, screen, is_terminal=is_terminal, width=width
             )
-            values: dict[str, int | str] = {
-                skew_graph.CAPTURED: str(captured.expanduser().resolve()),
-                skew_graph.VERSION: version,
-            }
             try:
-                return _run_nodes(project, folder, result, shown_on, values)
+                return _run_nodes(project, folder, result, shown_on, look)
             finally:
-                local_run.write_summary(run_folder, result, shown_on)
+                local_run.write_summary(run_folder, result, shown_on, look.metadata_url)
 
 
 def _run_nodes(
@@ -85,7 +94,7 @@ def _run_nodes(
     folder: Path,
     result: RunResult,
     console: Console,
-    values: dict[str, int | str],
+    look: Look,
 ) -> SkewResult:
     locations = graph.Locations(
         artifacts=str(folder / "artifacts"), push=local_run.push_folder(project, folder)
@@ -99,9 +108,13 @@ def _run_nodes(
             from components.captured_examples import SERVED_VERSION
             from pipeline import gate_stop, launch, metadata, run_history
 
-            connection = metadata.sqlite_connection(folder / "metadata.sqlite")
-            metadata.abandon_unfinished(MetadataStore(connection), folder / "artifacts")
-            bound = launch.bind(ir, result.run_id, values)
+            if look.metadata_url:
+                connection = metadata.connection(look.metadata_url)
+            else:
+                connection = metadata.sqlite_connection(folder / STORE_FILE)
+                # In a store of one's own nothing else can be running.
+                metadata.abandon_unfinished(MetadataStore(connection), folder / "artifacts")
+            bound = launch.bind(ir, result.run_id, _parameters(look))
         except Exception as error:
             board.finish("failed")
             log = Path(result.places["log"])
@@ -115,9 +128,18 @@ def _run_nodes(
         except GateStop as error:
             stop = error
     # The gate's own step has succeeded: what it found is recorded, also where it stops the run.
-    recorded = run_history.find_run(folder, result.run_id)
+    source = RunSource(folder, look.metadata_url)
+    recorded = run_history.find_run(source, result.run_id)
     step, examples = recorded.step("skew"), recorded.output("captured", "examples")
     verdict = gate_stop.verdict_of(step) if step is not None else None
     assert verdict is not None
     assert examples is not None
     return SkewResult(result, int(examples.properties[SERVED_VERSION]), verdict, stop)
+
+
+def _parameters(look: Look) -> dict[str, int | str]:
+    values: dict[str, int | str] = {
+        skew_graph.CAPTURED: str(look.captured.expanduser().resolve()),
+        skew_graph.VERSION: look.version,
+    }
+    return {**values, skew_graph.VERSIONS: look.versions} if look.versions else values

@@ -18,6 +18,7 @@ from pipeline.report import sections
 from pipeline.report.fragments import escaped
 from pipeline.report.section import Section
 from pipeline.run_history import Run
+from pipeline.run_source import RunSource
 
 __all__ = ["render", "write", "write_report"]
 
@@ -26,17 +27,20 @@ _SCRIPTS = ("d3.min.js", "plot.min.js", "report.js")
 _FILE = "report.html"
 
 
-def write_report(run_folder: Path) -> Path:
+def write_report(run_folder: Path, metadata_url: str = "") -> Path:
     """Writes the report of a local run into its folder.
 
     Args:
         run_folder: `<output>/runs/<run id>`.
+        metadata_url: the store that it is recorded in; empty for the output's own.
 
     Raises:
         UserError: the metadata store is not there or does not know the run.
     """
     output = run_folder.parent.parent
-    return write(run_history.find_run(output, run_folder.name))
+    source = RunSource(output, metadata_url)
+    run = run_history.find_run(source, run_folder.name)
+    return write(run, to=run_folder / _FILE)
 
 
 def write(run: Run, *, to: Path | None = None, other: Run | None = None) -> Path:
@@ -44,12 +48,13 @@ def write(run: Run, *, to: Path | None = None, other: Run | None = None) -> Path
 
     Args:
         run: the run.
-        to: the file; by default `report.html` in the run's folder.
+        to: the file; by default `report.html` in the run's folder, or `report-RUN.html` here.
         other: a second run to compare with.
     """
     if to is None:
         name = _FILE if other is None else f"compared-with-{other.run_id}.html"
-        to = (run.folder or Path()) / name
+        # A cluster's run has no folder here.
+        to = run.folder / name if run.folder else Path(f"report-{run.run_id}.html")
     to.parent.mkdir(parents=True, exist_ok=True)
     partial = to.with_name(f".{to.name}.partial")
     partial.write_text(render(run, other), encoding="utf-8")

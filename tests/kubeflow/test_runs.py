@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.record_file import read_records
+from pipeline import cli
 from pipeline.config import read_project
 from pipeline.kubeflow import skew_spec
 from serving.ledger import read_store
@@ -115,7 +116,7 @@ def test_scheduled_look_for_skew_passes_and_fails_by_what_was_captured(
     assert run.succeeded, run.failures()
     page = run.artifact("skew_summary")["text"]
     assert f"the training data of run {entry.run_id}" in page
-    assert run.artifact("captured_examples")["metadata"]["served_version"] == entry.version
+    assert run.artifact("captured_examples")["metadata"]["served_version"] == str(entry.version)
 
     heavy = {"body_mass_g": 9_000.0}
     run_checks.write_captured(captured, rows, entry.version, heavy)
@@ -125,6 +126,45 @@ def test_scheduled_look_for_skew_passes_and_fails_by_what_was_captured(
     last = run.tasks["alert"].attempts[-1]
     assert last.exit_code == 3
     assert "'body_mass_g' is" in last.last_line
+
+
+def test_commands_look_into_the_database_of_the_cluster(
+    second: SpecRun,
+    database: PostgresServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def told(*words: str) -> str:
+        with pytest.raises(SystemExit) as end:
+            cli.main([*words])
+        assert end.value.code == 0
+        return capsys.readouterr().out
+
+    monkeypatch.chdir(tmp_path)
+    runs = json.loads(told("runs", "--metadata", database.url, "--json"))
+    [row] = [run for run in runs if run["run"] == second.run_id]
+    assert (row["pipeline"], row["outcome"]) == ("penguins", "pushed")
+    assert "cached" in {step["state"] for step in row["steps"]}
+    monkeypatch.setenv("KUBETFX_METADATA_URL", database.url)
+    assert f"pushed version {row['version']}" in told("explain", second.run_id)
+    example = run_checks.ROOT / "examples/penguins"
+    told("report", second.run_id, "--config", str(example), "--to", "report.html")
+    html = Path("report.html").read_text()
+    assert f"Pushed as version {row['version']}" in html
+    assert "bill_length_mm" in html
+    assert '"series":["train","eval"' in html
+    lineage = json.loads(told("lineage", row["version"], "--json"))
+    assert lineage["type"] == "PushedModel"
+    assert "Examples" in json.dumps(lineage["sources"])
+
+    wrong = database.url.replace("a%3Ab", "guess")
+    with pytest.raises(SystemExit) as end:
+        cli.main(["runs", "--metadata", wrong])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert "password authentication failed" in said
+    assert "guess" not in said
 
 
 def test_gate_fails_its_task_with_the_sentence_and_the_pictures_stay(

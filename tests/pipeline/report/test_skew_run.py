@@ -117,7 +117,7 @@ def pushed(fabricated: Any, tmp_path: Path) -> Any:
 
 def look(pushed: Any, captured: Path, *overrides: str) -> skew_run.SkewResult:
     project = read_project(captured.parent, overrides)
-    return skew_run.run(project, pushed.output, captured, Console(quiet=True))
+    return skew_run.run(project, pushed.output, skew_run.Look(captured), Console(quiet=True))
 
 
 HOURS = [8, 9, 17, 18, 23]
