@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -39,12 +40,18 @@ def check_is_text(file: DataFile, head: bytes) -> None:
         raise UserError(
             f"{file.name} is encoded in UTF-16.",
             expected=expected,
-            fix=f"convert it: iconv -f utf-16 -t utf-8 {file.path} > utf8.csv "
+            fix=f"convert it: iconv -f utf-16 -t utf-8 {shlex.quote(file.path)} > utf8.csv "
             "(in Excel: save as CSV UTF-8)",
         )
     if head.startswith(b"PAR1"):
         raise UserError(
             f"{file.name} is a Parquet file.", expected=expected, fix="set data.format: parquet"
+        )
+    if file.name.lower().endswith((".json", ".jsonl", ".ndjson")) and head.lstrip()[:1] in b"[{":
+        raise UserError(
+            f"{file.name} is JSON.",
+            expected=expected,
+            fix="write the table as CSV (pandas: read_json(…).to_csv(…, index=False))",
         )
     if b"\x00" in head[:4096]:
         raise UserError(
@@ -150,7 +157,7 @@ def decode(file: DataFile, block: RowBlock, delimiter: str, columns: Sequence[st
         f"{file.name} line {line}{place}: byte 0x{block.data[at]:02x} at offset "
         f"{block.start + at} is not UTF-8; read as {encoding} the cell is {_shortened(shown)!r}.",
         expected="a CSV file in UTF-8",
-        fix=f"convert it: iconv -f {encoding} -t utf-8 {file.path} > utf8.csv",
+        fix=f"convert it: iconv -f {encoding} -t utf-8 {shlex.quote(file.path)} > utf8.csv",
     ) from cause
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from components.column_facts import ColumnFacts
 from pipeline.new_project.yaml_text import scalar
 
-__all__ = ["MAX_CODES", "ColumnGuess", "guess"]
+__all__ = ["MAX_CODES", "ColumnGuess", "are_codes", "guess", "number"]
 
 MAX_CODES = 100
 """Whole numbers with at most this many values are read as codes rather than amounts."""
@@ -23,10 +23,13 @@ _MIN_ROWS_PER_VALUE = 3
 _SENTENCE_WORDS = 4
 # Few enough ways to write a number, a date or a sentence that each may be taken for a category.
 _FEW = 20
-# 1990 to 2100 in seconds since 1970: numbers in between, all different, are moments.
-_EPOCH_S = (631_152_000, 4_102_444_800)
+# 1990 to 2100 since 1970: numbers in between, many of them, are moments.
+_EPOCHS = {
+    "epoch_s": (631_152_000, 4_102_444_800),
+    "epoch_ms": (631_152_000_000, 4_102_444_800_000),
+}
 
-_ID_NAME = re.compile(r"(?:(?:^|[\s_.-])(?i:id|uuid|guid)|[a-z](?:Id|ID|UUID))$")
+_ID_NAME = re.compile(r"(?:(?:^|[\s_.-])(?i:id|uid|uuid|guid)|[a-z](?:Id|ID|UUID))$")
 _WRITTEN = {
     "percentages": re.compile(r"^[-+]?\d+([.,]\d+)?\s*%$"),
     "amounts of money": re.compile(
@@ -36,6 +39,7 @@ _WRITTEN = {
     "numbers with a decimal comma": re.compile(r"^[-+]?\d+(\.\d{3})*,\d+$"),
     "dates": re.compile(r"^(\d{1,2}[./-]\d{1,2}[./-](\d{4}|\d{2})|\d{4}[/.]\d{1,2}[/.]\d{1,2})\b"),
 }
+_CODE = re.compile(r"^0\d+$")
 _DOTTED = re.compile(r"^[-+]?[1-9]\d{0,2}\.\d{3}$")
 _PLAIN_NUMBER = re.compile(r"^[-+]?\d+(\.\d+)?$")
 
@@ -63,6 +67,18 @@ def guess(column: ColumnFacts) -> ColumnGuess:
     return ColumnGuess(_feature(column), _remark(column), _caution(column))
 
 
+def are_codes(column: ColumnFacts) -> bool:
+    """Whether digits with leading zeros, as in a zip code, must stay the text they are."""
+    return column.type == "int64" and any(map(_CODE.match, column.examples))
+
+
+def number(value: object) -> str:
+    """Writes a number for a person: `12,000`, `0.00645`."""
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:.6g}"
+    return f"{value:,.0f}"
+
+
 def _reason_to_leave_out(column: ColumnFacts) -> str:
     if column.type == "empty":
         return "empty in every row"
@@ -77,7 +93,7 @@ def _reason_to_leave_out(column: ColumnFacts) -> str:
             f"numbers, but {cell.text!r} in line {cell.line}: mend such cells, or add them to "
             "data.missing_values and the column to the features"
         )
-    if column.type == "string":
+    if column.type == "string" or are_codes(column):
         return "" if column.is_iso8601 or column.is_boolean else _reason_against_text(column)
     return _reason_against_numbers(column)
 
@@ -142,14 +158,15 @@ def _feature(column: ColumnFacts) -> str:
         return f"{name}, kind: boolean"
     if column.is_iso8601:
         return f"{name}, kind: timestamp, format: iso8601"
-    if column.type == "string":
+    if column.type == "string" or are_codes(column):
         listed = column.distinct_is_exact and column.distinct <= _MAX_LISTED
         return f"{name}, kind: categorical" + ("" if listed else ", hash_buckets: 1000")
     low, high = float(column.min or 0), float(column.max or 0)
-    whole = column.type == "int64"
-    if whole and _EPOCH_S[0] <= low and high <= _EPOCH_S[1] and column.distinct > MAX_CODES:
-        return f"{name}, kind: timestamp, format: epoch_s"
-    if whole and column.distinct <= min(MAX_CODES, column.rows / 20):
+    for written, (first, last) in _EPOCHS.items():
+        if first <= low and high <= last and column.distinct > MAX_CODES:
+            return f"{name}, kind: timestamp, format: {written}"
+    most = MAX_CODES if _ID_NAME.search(column.name) else min(MAX_CODES, column.rows / 20)
+    if column.type == "int64" and column.distinct <= most:
         return f"{name}, kind: integer"
     if low >= 0 and high > _LONG_TAIL * abs(column.mean or 0):
         return f"{name}, kind: log_numeric"
@@ -160,7 +177,7 @@ def _remark(column: ColumnFacts) -> str:
     """Tells the values that the guess rests on."""
     text = f"{_count(column)} values"
     if column.is_numeric:
-        text += f", {column.min:,} to {column.max:,}"
+        text += f", {number(column.min)} to {number(column.max)}"
     else:
         text += ", such as " + ", ".join(_shortened(value) for value in column.examples[:2])
     if column.missing:

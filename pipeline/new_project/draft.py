@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import dataclass
 
 from components.csv_table import CsvFormat
-from components.table_format import TableFormat
 from pipeline.new_project import column_guess, label_guess
 from pipeline.new_project.column_guess import ColumnGuess
 from pipeline.new_project.label_guess import LabelGuess
@@ -75,7 +75,7 @@ def draft(table: GuessedTable, label: str, name: str, path: str) -> Draft:
         "# the data: read them once, and drop columns that are only known after the label is.",
         f"name: {name}",
         "",
-        *_data_lines(path, table.table_format),
+        *_data_lines(path, table, used),
         "",
         *(f"# {caution}" for caution in target.cautions),
         f"label: {{{target.text}}}",
@@ -98,7 +98,8 @@ def draft(table: GuessedTable, label: str, name: str, path: str) -> Draft:
     )
 
 
-def _data_lines(path: str, table_format: TableFormat) -> list[str]:
+def _data_lines(path: str, table: GuessedTable, used: Container[str]) -> list[str]:
+    table_format = table.table_format
     lines = ["data:", f"  path: {scalar(path)}"]
     if isinstance(table_format, CsvFormat):
         if table_format.delimiter != ",":
@@ -110,6 +111,14 @@ def _data_lines(path: str, table_format: TableFormat) -> list[str]:
             lines.append(f"  column_names: [{names}]")
     else:
         lines.append("  format: parquet")
+    codes = [
+        scalar(each.name)
+        for each in table.facts.columns
+        if each.name in used and column_guess.are_codes(each)
+    ]
+    if codes:
+        lines.append("  # digits with leading zeros are codes, not amounts")
+        lines.append(f"  types: {{{', '.join(f'{name}: string' for name in codes)}}}")
     return [*lines, "  splits: {train: 4, eval: 1}"]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from components import table_facts
 from components.column_facts import ColumnFacts
+from pipeline.new_project.column_guess import number
 from pipeline.new_project.table_guess import GuessedTable
 from pipeline.new_project.yaml_text import scalar
 from serving.errors import UserError
@@ -58,7 +59,7 @@ def guess(table: GuessedTable, name: str) -> LabelGuess:
         return LabelGuess(
             "regression",
             text,
-            f"a number from {column.min:,} to {column.max:,}",
+            f"a number from {number(column.min)} to {number(column.max)}",
             cautions,
             f"mae: {{max: {(high - low) / 10:.2g}, max_regression: {(high - low) / 1000:.1g}}}",
             rare=False,
@@ -80,7 +81,7 @@ def guess(table: GuessedTable, name: str) -> LabelGuess:
             f"{'auc_pr' if rare else 'auc'}: {{min: 0.7, max_regression: 0.01}}",
             rare,
         )
-    shown = ", ".join(map(repr, column.examples[:3])) + (", …" if column.distinct > 3 else "")
+    shown = ", ".join(map(repr, sorted(counts)[:3])) + (", …" if column.distinct > 3 else "")
     return LabelGuess(
         "multiclass",
         text,
@@ -98,6 +99,12 @@ def _refuse_useless(column: ColumnFacts) -> None:
             f"--label {column.name}: the column has {held}.",
             expected="a column with at least two different values",
             fix="choose another column",
+        )
+    if column.is_iso8601:
+        raise UserError(
+            f"--label {column.name}: the column holds dates, such as {column.examples[0]!r}.",
+            expected="numbers, or classes to tell apart",
+            fix="choose another column; with `label: {expression: …}` one can be computed",
         )
     if column.type == "string" and not column.is_boolean and column.distinct > _MAX_CLASSES:
         cell = column.first_text
@@ -133,12 +140,13 @@ def _same(column: ColumnFacts, positive: str) -> set[str]:
 def _gaps(column: ColumnFacts) -> tuple[str, ...]:
     if not column.missing:
         return ()
-    return (
-        f"{column.missing:,} of {column.rows:,} rows have no {column.name!r}: they are left out",
-    )
+    have = "has" if column.missing == 1 else "have"
+    told = f"{column.missing:,} of {column.rows:,} rows {have} no {column.name!r}"
+    return (f"{told}: without a label they are left out",)
 
 
 def _rarity(column: ColumnFacts, value: str, rows: int) -> str:
+    value = value if value == value.strip() else repr(value)
     share = rows / column.present
     if share < _RARE:
         return (

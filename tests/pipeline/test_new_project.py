@@ -84,7 +84,13 @@ def test_two_words_as_label_get_the_one_that_means_yes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("label", "said"),
-    [("sould", "sold"), ("constant", "'x' in every row"), ("empty", "no value"), ("id", "classes")],
+    [
+        ("sould", "sold"),
+        ("constant", "'x' in every row"),
+        ("empty", "no value"),
+        ("id", "classes"),
+        ("when", "holds dates"),
+    ],
 )
 def test_useless_label_is_refused_and_nothing_is_written(
     tmp_path: Path, label: str, said: str
@@ -219,6 +225,37 @@ def test_dots_that_may_stand_between_thousands_are_told(tmp_path: Path) -> None:
     assert caution.startswith("sales: read as fractions such as 1.000")
 
 
+def test_numbers_that_name_something_are_told_from_amounts(tmp_path: Path) -> None:
+    columns: dict[str, list[object]] = {
+        "zip": [f"{i % 20:05d}" for i in range(ROWS)],
+        "store_id": [i % 60 * 7 for i in range(ROWS)],
+        "at": [1.7e12 + i * 60_000 for i in range(ROWS)],
+        "sold": COLUMNS["sold"],
+    }
+    file, _ = new_project.write(table(tmp_path / "d.csv", columns), "sold", tmp_path / "p")
+    project = read_project(file)
+    kinds = {feature.name: feature.kind for feature in project.config.features}
+    assert kinds == {"zip": "categorical", "store_id": "integer", "at": "timestamp"}
+    assert project.config.data.types == {"zip": "string"}
+    preflight.check(project)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("d.json", '[{"a": 1}]', "is JSON"),
+        ("it's odd.csv", "a,y\nM\xfcller,1\n", "utf-8 '/"),
+    ],
+)
+def test_files_of_other_kinds_are_told_as_such(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError) as caught:
+        new_project.write(str(tmp_path / name), "y", tmp_path / "p")
+    assert said in str(caught.value)
+
+
 def test_rare_and_missing_labels_are_told(tmp_path: Path) -> None:
     sold: list[object] = [int(i == 7) for i in range(ROWS)]
     sold[50:60] = [""] * 10
@@ -226,7 +263,7 @@ def test_rare_and_missing_labels_are_told(tmp_path: Path) -> None:
     file, made = new_project.write(data, "sold", tmp_path / "p")
     assert made.task == "binary: '1' or not (0.5% of rows are)"
     gaps, rare = made.cautions
-    assert gaps == "10 of 200 rows have no 'sold': they are left out"
+    assert gaps == "10 of 200 rows have no 'sold': without a label they are left out"
     assert rare.startswith("only 1 of 190 rows have sold = 1")
     assert "auc_pr: {min" in file.read_text(encoding="utf-8")
 
