@@ -124,3 +124,11 @@ def test_code_that_does_not_parse_or_lacks_the_function_is_told(tmp_path: Path) 
     assert f"{code} line 1" in refusal(tmp_path).what
     code.write_text("def run(fn_args):\n    pass\n")
     assert preflight.check(read_project(tmp_path)) is not None
+
+
+def test_data_beside_the_project_are_named_without_a_detour(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    yaml = YAML.replace("path: trips.csv", "path: ../trips.csv")
+    error = refusal(project_in(tmp_path / "project", yaml, None))
+    assert str(tmp_path / "trips.csv") in error.what
+    assert ".." not in error.what
