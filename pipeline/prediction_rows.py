@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["csv_rows", "json_row", "print_json", "print_table"]
 
 ROWS_SHOWN = 50
+CLASSES_SHOWN = 8
 
 
 def json_row(text: str) -> dict[str, Any]:
@@ -105,44 +106,88 @@ def print_json(answers: list[Predictions]) -> None:
     document = {
         "model": answers[0].model,
         "version": answers[0].version,
-        "predictions": [_readable(row) for answer in answers for row in answer],
+        "predictions": _readable([row for answer in answers for row in answer]),
     }
     print(json.dumps(document, default=plain))
 
 
-def _readable(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: value.decode("utf-8") if isinstance(value, bytes) and _is_text(value) else value
-        for name, value in row.items()
-    }
+def _readable(value: Any) -> Any:
+    """Turns bytes that are text into text, however deep they lie."""
+    if isinstance(value, dict):
+        return {name: _readable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_readable(item) for item in value]
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return value
+    return value
 
 
-def _is_text(value: bytes) -> bool:
-    try:
-        value.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
+def print_table(answers: list[Predictions], meaning: str = "") -> None:
+    """Prints the first predictions as a table.
 
-
-def print_table(answers: list[Predictions]) -> None:
-    """Prints the first predictions as a table."""
+    Args:
+        answers: of one model, in the order of the rows.
+        meaning: what the column `probability` is the probability of, if that is known.
+    """
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
+
+    from pipeline.terminal_table import Column, show
 
     first = answers[0]
     version = f", version {first.version}" if first.version is not None else ""
-    table = Table(title=f"{first.model}{version}", title_justify="left")
-    table.add_column("row", justify="right", style="dim")
-    for name in first.columns:
-        table.add_column(name, justify="right")
-    rows = [_readable(row) for answer in answers for row in answer]
-    for number, row in enumerate(rows[:ROWS_SHOWN]):
-        table.add_row(str(number), *(_cell(row[name]) for name in first.columns))
-    console = Console(highlight=False)
-    console.print(table)
+    rows: list[dict[str, Any]] = _readable([row for answer in answers for row in answer])
+    console = Console(highlight=False, soft_wrap=True)
+    shown, more = _by_class(rows[:ROWS_SHOWN])
+    names = list(shown[0])
+    show(
+        console,
+        f"{first.model}{version}",
+        [
+            Column("row", style="dim", justify="right"),
+            *(Column(name, justify="right", shortest=12) for name in names),
+        ],
+        [[str(number), *(_cell(row[name]) for name in names)] for number, row in enumerate(shown)],
+    )
+    for note in (more, _legend(names, meaning)):
+        if note:
+            console.print(Text(note, style="dim"))
     if len(rows) > ROWS_SHOWN:
         console.print(f"… and {len(rows) - ROWS_SHOWN:,} more; --json prints all of them")
+
+
+def _by_class(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """Gives each class of a multiclass model a column with its probability.
+
+    Returns:
+        The rows, and a remark if there are more classes than are shown.
+    """
+    classes = rows[0].get("classes")
+    scores = [row.get("probabilities") for row in rows]
+    table = [values for values in scores if isinstance(values, list)]
+    if (
+        not isinstance(classes, list)
+        or any(row.get("classes") != classes for row in rows)
+        or [len(values) for values in table] != [len(classes)] * len(rows)
+    ):
+        return rows, ""
+    likeliest = sorted(range(len(classes)), key=lambda at: -max(values[at] for values in table))
+    kept = sorted(likeliest[:CLASSES_SHOWN])
+    split = []
+    for row, values in zip(rows, table, strict=True):
+        rest = {name: row[name] for name in row if name not in ("classes", "probabilities")}
+        split.append({**rest, **{f"p({classes[at]})": values[at] for at in kept}})
+    hidden = len(classes) - len(kept)
+    return split, f"{hidden} less likely classes are not shown; --json has all" if hidden else ""
+
+
+def _legend(names: list[str], meaning: str) -> str:
+    if "probability" in names:
+        return f"probability: {meaning or 'of the positive class (yes, true, 1)'}"
+    return ""
 
 
 def _cell(value: Any) -> str:

@@ -46,6 +46,9 @@ Number = Annotated[
     str, typer.Argument(metavar="VERSION", help="A version's number, a label, or `latest`.")
 ]
 _HIDDEN = ("deleted", "failed")
+_METRICS_SHOWN = 2
+_TELLING = ("auc", "accuracy", "mae", "mse", "cross_entropy")
+"""The metrics that are shown first."""
 _STYLES = {
     "available": "green",
     "pushing": "yellow",
@@ -151,14 +154,21 @@ def retire(
 
 
 def _base(ctx: typer.Context, given: str | None) -> str:
-    base = given or (ctx.obj if isinstance(ctx.obj, str) else None)
-    if not base:
+    """The folder or URL that is named, or else the one that the last run pushed to."""
+    if given:
+        return given
+    if not isinstance(ctx.obj, str):
         raise UserError(
-            "no model folder is named",
+            "no model was pushed below outputs/ in this folder, and none is named",
             expected="the folder of a model's versions",
-            fix="add --base DIR, or set KUBETFX_MODEL_BASE",
+            fix="run `kubetfx run` first, or name the folder: --base DIR, or KUBETFX_MODEL_BASE",
         )
-    return base
+    from pathlib import Path
+
+    from pipeline.last_push import announce
+
+    announce(Path(ctx.obj), "--base {folder}")
+    return ctx.obj
 
 
 def _report(outcome: Outcome, *, json: bool) -> None:
@@ -186,7 +196,7 @@ def _show_status(found: Status, done: tuple[str, ...], history: int) -> None:
     for sentence in done:
         console.print(f"[green]mended[/] {escape(sentence)}")
     if any(entry.state not in _HIDDEN for entry in found.ledger.versions):
-        console.print(_version_table(found))
+        _print_versions(console, found)
     console.print(found.explanation)
     if found.caution:
         console.print(f"[yellow]{found.caution}[/]")
@@ -201,33 +211,37 @@ def _show_status(found: Status, done: tuple[str, ...], history: int) -> None:
         console.print(f"[dim]{escape(text)}[/]")
 
 
-def _version_table(found: Status) -> Any:
-    from rich.table import Table
+def _print_versions(console: Console, found: Status) -> None:
     from rich.text import Text
+
+    from pipeline.terminal_table import Column, show
 
     ledger = found.ledger
     shown = [entry for entry in ledger.versions if entry.state not in _HIDDEN]
-    rows = [
-        (
-            str(entry.version),
-            _labels(ledger, entry.version),
-            entry.state,
-            f"{(entry.published or entry.created).astimezone():%d %b %H:%M}",
-            _metrics(entry),
-            entry.run_id,
-        )
-        for entry in reversed(shown)
-    ]
-    table = Table(title=f"{ledger.model} · {found.base}", title_justify="left", box=None)
-    for place, name in enumerate(("version", "label", "state", "pushed", "metrics")):
-        # On a narrow terminal the run is what is cut; `--json` has all of it.
-        width = max(len(name), *(len(row[place]) for row in rows))
-        table.add_column(name, no_wrap=True, min_width=width)
-    table.add_column("run", no_wrap=True, overflow="ellipsis")
-    for version, label, state, *rest in rows:
-        colored = Text(state, style=_STYLES[state])
-        table.add_row(version, Text(label, style="bold"), colored, *rest)
-    return table
+    show(
+        console,
+        f"{ledger.model} · {found.base}",
+        [
+            Column("version"),
+            Column("label", style="bold"),
+            Column("state"),
+            Column("pushed"),
+            Column("metrics", shortest=12),
+            Column("run", shortest=12),
+        ],
+        [
+            [
+                str(entry.version),
+                _labels(ledger, entry.version),
+                Text(entry.state, style=_STYLES[entry.state]),
+                f"{(entry.published or entry.created).astimezone():%d %b %H:%M}",
+                _metrics(entry),
+                entry.run_id,
+            ]
+            for entry in reversed(shown)
+        ],
+        order=("version", "label", "state", "metrics", "pushed", "run"),
+    )
 
 
 def _labels(ledger: Ledger, number: int) -> str:
@@ -252,7 +266,10 @@ def _status_document(found: Status) -> dict[str, Any]:
 
 
 def _metrics(entry: Version) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in list(entry.metrics.items())[:2])
+    """The metrics that tell most; whatever else the evaluation has if it has none of them."""
+    told = [name for name in _TELLING if name in entry.metrics]
+    told += [name for name in entry.metrics if name not in told and name != "example_count"]
+    return ", ".join(f"{name} {entry.metrics[name]:.4g}" for name in told[:_METRICS_SHOWN])
 
 
 def _time(moment: datetime) -> str:

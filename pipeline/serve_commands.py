@@ -146,7 +146,7 @@ def _serve(context: typer.Context, output: Path, engine: str, given: Mapping[str
 
 def _with_model(context: typer.Context, output: Path, given: dict[str, Any]) -> dict[str, Any]:
     """Fills in the last push where no model is named."""
-    from pipeline.last_push import last_push
+    from pipeline.last_push import announce, last_push
 
     if given["model_base_path"] or given["model_config_file"]:
         return given
@@ -157,6 +157,7 @@ def _with_model(context: typer.Context, output: Path, given: dict[str, Any]) -> 
             expected=f"a folder {output}/*/serving/MODEL with numbered versions",
             fix="run `kubetfx run` first, or name a model with --model_base_path=FOLDER",
         )
+    announce(pushed, "--model_base_path={folder} --model_name={model}", output)
     given["model_base_path"] = str(pushed)
     if given["model_name"] == _FLAGS["model_name"].default:
         given["model_name"] = pushed.name
@@ -263,10 +264,14 @@ def predict(
             expected="either --row, once or more, or --csv",
             fix="for instance: kubetfx predict --row '{\"fare\": 12.5}'",
         )
+    from pipeline.last_push import announce
     from pipeline.prediction_rows import csv_rows, json_row, print_json, print_table
     from serving.client import Client
 
-    name = model or (Path(context.obj).name if context.obj else "default")
+    pushed = Path(context.obj) if context.obj else None
+    if pushed and not model:
+        announce(pushed, "--model_name={model}")
+    name = model or (pushed.name if pushed else "default")
     with Client(_address(address, rest=rest), name, timeout_s=timeout) as client:
         rows = (
             csv_rows(csv, client.signatures(version=version, label=label))
@@ -286,7 +291,14 @@ def predict(
     if json:
         print_json(answers)
     else:
-        print_table(answers)
+        print_table(answers, _meaning(name))
+
+
+def _meaning(model: str) -> str:
+    """What the probability is of, if a run here pushed the model."""
+    from pipeline.last_push import meaning_of_probability, pushes
+
+    return next((meaning_of_probability(base) for base in pushes() if base.name == model), "")
 
 
 def _address(address: str, *, rest: bool) -> str:

@@ -88,6 +88,7 @@ def test_the_folder_comes_from_the_option_the_environment_or_the_application(
     assert run("status", obj=base).exit_code == 0
     missing = run("status")
     assert isinstance(missing.exception, UserError)
+    assert "`kubetfx run` first" in missing.exception.fix
     assert "KUBETFX_MODEL_BASE" in missing.exception.fix
     monkeypatch.setenv("KUBETFX_MODEL_BASE", base)
     assert run("status").exit_code == 0

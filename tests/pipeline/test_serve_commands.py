@@ -13,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from pipeline.last_push import meaning_of_probability
 from pipeline.serve_commands import real_server_flags, register
 from serving.errors import UserError
 from serving.server.options import ServerOptions
@@ -78,6 +79,38 @@ def test_without_a_model_the_last_push_is_served(
     assert served[0].model_base_path == str(tmp_path / "b/serving/taxi")
     with pytest.raises(UserError, match="there is no pushed model under"):
         invoke("serve", "--output", str(tmp_path / "empty"))
+
+
+def test_it_is_told_which_of_several_models_is_served(
+    served: list[ServerOptions], tmp_path: Path
+) -> None:
+    for age, version in ((100, "a/serving/old/3"), (50, "b/serving/taxi/1")):
+        (tmp_path / version).mkdir(parents=True)
+        os.utime(tmp_path / version, (1e9 - age, 1e9 - age))
+    told = invoke("serve", "--output", str(tmp_path)).stderr
+    assert "taking taxi, the last that was pushed" in told
+    assert f"--model_base_path={tmp_path}/a/serving/old --model_name=old" in told
+    named = invoke("serve", "--output", str(tmp_path), "--model_base_path", "/m")
+    alone = invoke("serve", "--output", str(tmp_path / "b"))
+    assert "the last that was pushed" not in named.stderr + alone.stderr
+    assert [options.model_name for options in served] == ["taxi", "default", "taxi"]
+
+
+def test_what_a_probability_is_of_is_read_from_the_run_that_pushed(tmp_path: Path) -> None:
+    base = tmp_path / "outputs" / "x" / "serving" / "taxi"
+    run = tmp_path / "outputs" / "x" / "runs" / "r1"
+    base.mkdir(parents=True)
+    run.mkdir(parents=True)
+    assert meaning_of_probability(base) == ""
+    (base / "ledger.json").write_text('{"versions": [{"run_id": "r1"}]}')
+    label: dict[str, Any] = {"name": "big_tip", "expression": "tips > 1"}
+    for given, meaning in (
+        (label, "that big_tip is true (tips > 1)"),
+        ({"name": "sex", "positive": "male"}, "that sex is male"),
+    ):
+        record = {"record": {"config": {"label": given}}}
+        (run / "summary.json").write_text(json.dumps(record))
+        assert meaning_of_probability(base) == meaning
 
 
 @pytest.mark.parametrize(
