@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.span_paths import has_span
-from pipeline import __version__, beam_engine, preflight, source_digest
+from pipeline import __version__, beam_engine, preflight, schema_types, source_digest
 from pipeline.config import Project
 from pipeline.evaluation_config import eval_config
 from trainer.problem import Model, Problem, Training
@@ -118,6 +118,7 @@ def _key(project: Project, locations: Locations, graph: str) -> str:
         project.config.model_dump_json(by_alias=True, exclude={"kubernetes"}),
         str(project.folder),
         repr(locations),
+        repr(schema_types.declared_types(project)),
         __version__,
         source_digest.of_packages("pipeline", "components", "trainer"),
         source_digest.of_dotted_paths(
@@ -401,6 +402,7 @@ def _example_gen(project: Project) -> Any:
         columns=data.columns,
         exclude=data.exclude,
         column_types=data.types,
+        known_types=schema_types.declared_types(project),
         span=_parameter(SPAN, int, LATEST_SPAN if data.span is None else data.span),
         compress=data.compress,
     )

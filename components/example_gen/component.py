@@ -57,6 +57,8 @@ class TabularExampleGen(base_beam_component.BaseBeamComponent):
         columns: the columns to take; all by default.
         exclude: columns to leave out.
         column_types: columns whose type is given, for example codes of digits that are text.
+        known_types: types that a schema gives columns, as far as the data have them: a column of
+            fractions stays one where a file happens to hold whole numbers only.
         span: the span to read, the latest by default. May be a runtime parameter.
         compress: gzips the examples: a third of the space, several times slower.
         part_bytes: how much of the data one worker takes at a time.
@@ -82,6 +84,7 @@ class TabularExampleGen(base_beam_component.BaseBeamComponent):
         columns: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         column_types: Mapping[str, ColumnType] | None = None,
+        known_types: Mapping[str, ColumnType] | None = None,
         span: int | data_types.RuntimeParameter | None = None,
         compress: bool = False,
         part_bytes: int = PART_BYTES,
@@ -98,6 +101,7 @@ class TabularExampleGen(base_beam_component.BaseBeamComponent):
             "columns": None if columns is None else list(columns),
             "exclude": list(exclude),
             "types": dict(column_types or {}),
+            **({"known_types": dict(known_types)} if known_types else {}),
             "part_bytes": part_bytes,
         }
         plan = splits or RowSplits({"train": 2, "eval": 1})

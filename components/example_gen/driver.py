@@ -19,14 +19,17 @@ from tfx.proto.orchestration import driver_output_pb2
 
 from components.data_path import DataFile
 from components.row_splits import split_files, splits_from_json
-from components.span_paths import resolve_spans
+from components.span_paths import has_span, resolve_spans
 from components.table_format import format_from_json
 
-__all__ = ["Driver", "fingerprint"]
+__all__ = ["COLUMN_TYPES", "INHERITED_TYPES", "LATEST", "Driver", "fingerprint"]
 
 _CHUNK_BYTES = 1 << 20
 LATEST = -1
 """Stands for the latest span."""
+
+COLUMN_TYPES, INHERITED_TYPES = "column_types", "inherited_types"
+"""Custom properties of the examples: the type of each column, and those taken over, as JSON."""
 
 
 # A component accepts drivers of TFX's older kind only, the Launcher runs those of the newer.
@@ -64,11 +67,44 @@ class Driver(dsl_base_driver.BaseDriver, base_driver.BaseDriver):
             data_types_utils.set_metadata_value(examples.custom_properties[name], value)
         output = driver_output_pb2.DriverOutput()
         output.output_artifacts["examples"].artifacts.append(examples)
-        changed = {**properties, **facts, "span_paths": json.dumps(found.paths)}
+        settings = json.loads(properties["settings"])
+        if any(map(has_span, plan.patterns(properties["path"]).values())):
+            settings["inherited_types"] = self._inherited_types(
+                execution_info.pipeline_info.id, found.span, facts["input_fingerprint"]
+            )
+        changed = {
+            **properties,
+            **facts,
+            "span_paths": json.dumps(found.paths),
+            "settings": json.dumps(settings, sort_keys=True),
+        }
         for name, value in changed.items():
             if value is not None:
                 data_types_utils.set_metadata_value(output.exec_properties[name], value)
         return output
+
+    def _inherited_types(self, pipeline: str, span: int, own_fingerprint: str) -> dict[str, str]:
+        """The columns that held fractions in the newest span before, which they stay.
+
+        The same files inherit what they did before, so that the cache answers though another
+        span has come in since.
+        """
+        with self._mlmd_connection as handle:
+            context = handle.store.get_context_by_type_and_name("pipeline", pipeline)
+            known = handle.store.get_artifacts_by_context(context.id) if context else []
+        earlier: dict[tuple[int, int], str] = {}
+        for artifact in sorted(known, key=lambda each: -int(each.id)):
+            texts = {name: value.string_value for name, value in artifact.custom_properties.items()}
+            if COLUMN_TYPES not in texts:
+                continue
+            if texts.get("input_fingerprint") == own_fingerprint:
+                before: dict[str, str] = json.loads(texts[INHERITED_TYPES])
+                return before
+            place = (artifact.custom_properties["span"].int_value, int(artifact.id))
+            if place[0] < span:
+                earlier[place] = texts[COLUMN_TYPES]
+        types = json.loads(earlier[max(earlier)]) if earlier else {}
+        return {name: kind for name, kind in types.items() if kind == "float64"}
 
 
 def fingerprint(files: Iterable[tuple[int | None, DataFile]], *, by: str = "content") -> str:

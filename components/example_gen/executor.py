@@ -10,6 +10,7 @@ from typing import Any
 from tfx.dsl.components.base import base_beam_executor
 
 from components.example_gen.beam_steps import add_ingestion
+from components.example_gen.driver import COLUMN_TYPES, INHERITED_TYPES
 from components.example_gen.encoding import MISSING_LABEL
 from components.example_gen.ingestion_plan import IngestionPlan
 from components.example_gen.shard_files import TaskReport, UnfinishedFolder
@@ -49,8 +50,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _check_result(plan, rows, dropped, reports)
         for split in plan.splits.names:
             folder.finish(split, reports, ".gz" if plan.compress else "")
+        types = folder.read_columns()
         folder.remove()
         _describe(examples, plan, rows, dropped)
+        inherited = json.loads(exec_properties["settings"]).get("inherited_types", {})
+        for name, value in ((COLUMN_TYPES, types), (INHERITED_TYPES, inherited)):
+            examples.set_string_custom_property(name, json.dumps(value, sort_keys=True))
         # The driver's custom property is what TFX's resolvers read; the property is what
         # StatisticsGen hands on to the statistics.
         examples.span = int(exec_properties.get("span") or 0)

@@ -49,6 +49,7 @@ class IngestionPlan:
         columns: the columns to take; None is all of them.
         exclude: columns to leave out.
         types: columns whose type is given rather than inferred.
+        known_types: the same, by a schema or an earlier span, for columns that the data have.
         compress: whether the examples are gzipped.
         part_bytes: how much of a file one worker takes at a time.
     """
@@ -59,6 +60,7 @@ class IngestionPlan:
     columns: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     types: Mapping[str, ColumnType] = field(default_factory=dict)
+    known_types: Mapping[str, ColumnType] = field(default_factory=dict)
     compress: bool = False
     part_bytes: int = PART_BYTES
 
@@ -83,9 +85,17 @@ class IngestionPlan:
             columns=None if columns is None else tuple(columns),
             exclude=tuple(settings["exclude"]),
             types=settings["types"],
+            known_types={
+                **settings.get("inherited_types", {}),
+                **settings.get("known_types", {}),
+            },
             compress=bool(properties["compress"]),
             part_bytes=int(settings["part_bytes"]),
         )
+
+    def first_type(self, name: str) -> ColumnType:
+        """The type that a column has before a cell of it is read, and that cells only widen."""
+        return self.types.get(name, self.known_types.get(name, "empty"))
 
     def output_columns(self, names: Iterable[str]) -> tuple[str, ...]:
         """The columns of the data that go into the examples, out of all there are."""

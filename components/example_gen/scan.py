@@ -64,7 +64,7 @@ def scan_file(number: int, split: int | None, file: DataFile, plan: IngestionPla
         UserError: as the format's `read`.
     """
     columns = plan.table_format.read_columns(file)
-    types: dict[str, ColumnType] = {name: plan.types.get(name, "empty") for name in columns}
+    types: dict[str, ColumnType] = {name: plan.first_type(name) for name in columns}
     parts: list[FilePart] = []
     for block in plan.table_format.read(file):
         for name in columns:

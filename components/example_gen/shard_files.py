@@ -71,6 +71,11 @@ class UnfinishedFolder:
         """Says how many tasks there are, and the columns of the examples with their types."""
         self._write("plan.json", {"tasks": tasks, "columns": dict(columns)})
 
+    def read_columns(self) -> dict[str, str]:
+        """Reads the columns of the examples with their types."""
+        columns: dict[str, str] = self._read("plan.json")["columns"]
+        return columns
+
     def report_mistake(self, name: str, mistake: UserError) -> None:
         """Keeps a user's mistake, which an exception on a worker would not bring back whole."""
         clauses = {"what": mistake.what, "expected": mistake.expected, "fix": mistake.fix}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, FiniteFloat, PositiveInt, model_validator
+from pydantic import Field, FiniteFloat, PositiveInt, field_validator, model_validator
 
 from pipeline.config.gates import Gates
 from pipeline.config.infra_validation import InfraValidation
@@ -118,7 +119,8 @@ class Data(Section):
     """Columns to leave out, for example those that only become known after the label."""
 
     span: Annotated[int, Field(ge=0)] | None = None
-    """Which span to read; the latest by default."""
+    """Which span to read: its number, or its date where the path has dates; the latest by
+    default."""
 
     window: PositiveInt = 1
     """How many spans to train on, this run's and those ingested before it. Unit: spans."""
@@ -138,6 +140,13 @@ class Data(Section):
                 splits = {"ratios": splits}
             return {**data, "splits": {"by": "rows", **splits}}
         return data
+
+    @field_validator("span", mode="before")
+    @classmethod
+    def _days_of_a_date(cls, span: object) -> object:
+        if isinstance(span, datetime.date) and not isinstance(span, datetime.datetime):
+            return (span - datetime.date(1970, 1, 1)).days
+        return span
 
     @model_validator(mode="after")
     def _trainable_splits(self) -> Self:

@@ -412,3 +412,28 @@ def test_an_expression_needs_a_name() -> None:
         TabularExampleGen("x", label="l", label_expression="a % 1")
     with pytest.raises(ValueError, match="'content' or 'stat'"):
         TabularExampleGen("x", fingerprint="time")
+
+
+def test_column_of_fractions_stays_one_where_a_span_holds_whole_numbers_only(
+    run: Run, tmp_path: Path
+) -> None:
+    for span, amounts in ((1, ("0.5", "2")), (2, ("1", "2")), (3, ("1", "x"))):
+        folder = tmp_path / f"span-{span}"
+        folder.mkdir()
+        rows = "".join(f"{n},{amounts[n % 2]}\n" for n in range(60))
+        (folder / "t.csv").write_text("id,amount\n" + rows)
+    path = str(tmp_path / "span-{SPAN}" / "t.csv")
+    kinds = []
+    for span in (1, 2, 3):
+        rows = read(run(path, span=span))
+        kinds.append({type(row["amount"]) for split in rows.values() for row in split})
+    assert kinds == [{float}, {float}, {bytes}]
+
+
+def test_schema_says_which_columns_are_fractions_or_text(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("amount,code\n" + "".join(f"{n},{n}\n" for n in range(60)))
+    known = {"amount": "float64", "code": "string", "gone": "float64"}
+    rows = read(run(str(tmp_path / "t.csv"), known_types=known))
+    row = rows["train"][0]
+    assert isinstance(row["amount"], float)
+    assert isinstance(row["code"], bytes)

@@ -205,3 +205,8 @@ def test_any_value_anywhere_is_accepted_or_told_in_three_clauses(
     except UserError as error:
         told = error
     assert told is None or (str(file) in told.what and told.expected and told.fix)
+
+
+def test_span_may_be_said_as_a_date() -> None:
+    project = read_project(ROOT / "examples" / "flights_monthly", ["data.span=2013-02-01"])
+    assert project.config.data.span == 15_737
