@@ -52,6 +52,7 @@ def show(
     names = [*order, *(column.name for column in columns if column.name not in order)]
     widths = _widths(columns, whole, names, console.width if console.is_terminal else None)
     table = Table(box=None, pad_edge=False, padding=(0, 0, 0, _GAP), header_style="bold")
+    table.width = sum(widths.values()) + _GAP * (len(widths) - 1)
     for at, width in widths.items():
         column = columns[at]
         table.add_column(
@@ -66,7 +67,7 @@ def show(
         cells = [row[at] for at in widths]
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
     console.print(Text(title, style="bold"))
-    console.print(table)
+    console.print(table, crop=False)
     left_out = [column.name for at, column in enumerate(columns) if at not in widths]
     if left_out:
         told = f"not shown, the terminal is too narrow: {', '.join(left_out)}; --json has all"

@@ -6,11 +6,14 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from serving.client.answers import Predictions, SignatureInfo, VersionStatus
 
-__all__ = ["Call", "Failure", "Model", "Tensors", "Wire"]
+__all__ = ["NOT_GRPC", "NOT_HTTP", "Call", "Failure", "Model", "Tensors", "Wire"]
 
 T_co = TypeVar("T_co", covariant=True)
 Tensors = dict[str, tuple[list[Any], list[int], str]]
 """Flat values, shape and type by input."""
+
+NOT_GRPC = "the answer is not gRPC's but HTTP/1.1"
+NOT_HTTP = "the answer is not HTTP/1.1"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ ServingError                  the server, or the way to it, did not give an answ
 └── RefusedError              the server cannot do what was asked for
 """
 
+import re
+
+from serving.client.calls import NOT_GRPC, NOT_HTTP, Failure
 from serving.errors import UserError
 
 __all__ = [
@@ -66,7 +69,8 @@ _KINDS: dict[str, tuple[type[ServingError], str, str]] = {
     "NOT_FOUND": (
         NotFoundError,
         "a model and version that are loaded",
-        "check name and version; `GET /v1/models/NAME` tells which versions are loaded",
+        "check the name (`kubetfx predict --model_name=NAME`) and the version; `GET "
+        "/v1/models/NAME` on the REST port tells which versions are loaded",
     ),
     "INVALID_ARGUMENT": (
         RefusedError,
@@ -88,15 +92,67 @@ _KINDS: dict[str, tuple[type[ServingError], str, str]] = {
 }
 
 
-def serving_error(code: str, message: str, asked: str) -> ServingError:
+# What a text says that its status does not: what was expected, and the remedy.
+_SPECIAL = (
+    (
+        re.compile(r"Unrecognized servable version label: (.*)"),
+        (
+            "a label that points to a loaded version, such as stable",
+            "see `kubetfx rollout status`; `kubetfx rollout promote VERSION --canary` sets canary",
+        ),
+    ),
+    (
+        re.compile(re.escape(NOT_GRPC)),
+        (
+            "a gRPC port, which is 8500 by default",
+            "name that port, or ask REST: http://{address} (`kubetfx predict --rest`)",
+        ),
+    ),
+    (
+        re.compile(re.escape(NOT_HTTP)),
+        (
+            "a REST port, which is 8501 by default",
+            "name that port, or ask gRPC: the address without http:// (no --rest)",
+        ),
+    ),
+    *(
+        (
+            re.compile(
+                rf"Key: (?P<column>.+), Index: (?P<row>\d+)\. +Data types don't match\. {types}"
+            ),
+            (
+                "values of type {found[wanted]} in column {found[column]!r}; row {found[row]} has "
+                "{found[given]}",
+                "correct the value, or leave it out if it is missing",
+            ),
+        )
+        for types in (
+            r"Expected type: (?P<wanted>\w+), Actual type: (?P<given>\w+)",
+            r"Data type: (?P<given>\w+) but expected type: (?P<wanted>\w+)",
+        )
+    ),
+)
+
+
+def serving_error(failure: Failure, what: str, address: str) -> ServingError:
     """Turns a status into the error that callers catch.
 
     Args:
-        code: the canonical status code's name.
-        message: the server's text.
-        asked: what was asked of whom, such as `Predict of taxi at localhost:8500`.
+        failure: the status and the server's text.
+        what: what was asked, such as `Predict of taxi`.
+        address: the server's.
     """
     kind, expected, fix = _KINDS.get(
-        code, (ServingError, "an answer", "look into the server's log")
+        failure.code, (ServingError, "an answer", "look into the server's log")
     )
-    return kind(f"{asked}: {code}: {message}", expected=expected, fix=fix, code=code)
+    said = failure.message.partition("\n\t [[")[0]  # where in the graph: the model's own business
+    for pattern, told in _SPECIAL:
+        found = pattern.search(said)
+        if found:
+            expected, fix = (text.format(address=address, found=found) for text in told)
+    return kind(
+        f"{what} at {address}: {failure.code}: {said}",
+        expected=expected,
+        fix=fix,
+        code=failure.code,
+    )

@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 
 from serving.client.answers import Predictions, SignatureInfo, TensorDescription, VersionStatus
-from serving.client.calls import Call, Failure, Model, Tensors
+from serving.client.calls import NOT_GRPC, Call, Failure, Model, Tensors
 from serving.client.protos import enum_name, message
 from serving.client.tensors import dtype_name, from_proto, to_proto
 
@@ -81,7 +81,7 @@ class GrpcWire:
             return {key: _signature(signatures[key]) for key in sorted(signatures)}
 
         where = f"{_PREDICTION}/GetModelMetadata"
-        return Call(f"GetModelMetadata of {model.name}", where, request, read)
+        return Call(f"the signatures of {model.name}", where, request, read)
 
     def status(self, model: Model) -> Call[list[VersionStatus]]:
         """Tells which versions are loaded."""
@@ -98,7 +98,7 @@ class GrpcWire:
             ]
 
         where = f"/{_API}.ModelService/GetModelStatus"
-        return Call(f"GetModelStatus of {model.name}", where, request, read)
+        return Call(f"the versions of {model.name}", where, request, read)
 
     @staticmethod
     def _request(kind: str, model: Model, key: str) -> Any:
@@ -146,6 +146,8 @@ def open_channel(module: Any, address: str, credentials: Any) -> Any:
 def failure_of(error: grpc.RpcError) -> Failure:
     """Turns what gRPC raises into a status."""
     caught: Any = error
-    code = caught.code()
+    code, details = caught.code(), caught.details() or ""
     unavailable = code is grpc.StatusCode.UNAVAILABLE
-    return Failure(code.name, caught.details() or "", is_safe_to_repeat=unavailable)
+    if "http1" in details:  # "Trying to connect an http1.x server"
+        return Failure(code.name, NOT_GRPC, is_safe_to_repeat=False)
+    return Failure(code.name, details, is_safe_to_repeat=unavailable)

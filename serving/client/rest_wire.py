@@ -84,7 +84,7 @@ class RestWire:
             return {key: _signature(found[key]) for key in sorted(found)}
 
         where = _path(model) + "/metadata"
-        return Call(f"metadata of {model.name}", where, None, _read_json(read))
+        return Call(f"the signatures of {model.name}", where, None, _read_json(read))
 
     def status(self, model: Model) -> Call[list[VersionStatus]]:
         """Tells which versions are loaded."""
@@ -95,7 +95,7 @@ class RestWire:
                 for item in answer["model_version_status"]
             ]
 
-        return Call(f"status of {model.name}", _path(model), None, _read_json(read))
+        return Call(f"the versions of {model.name}", _path(model), None, _read_json(read))
 
     @staticmethod
     def _post(what: str, model: Model, body: Any, read: Callable[[Any], Any]) -> Call[Any]:

@@ -79,14 +79,14 @@ def examples(
     """
     if isinstance(rows[0], bytes):
         return list(rows)
-    kinds = {name: spec.dtype for name, spec in columns.inputs.items()} if columns else None
-    if kinds is not None:
-        _check_names(rows, kinds, ignore_unknown=ignore_unknown)
-    return [_example(number, row, kinds) for number, row in enumerate(rows)]
+    known = columns.inputs if columns else None
+    if known is not None:
+        _check_names(rows, known, ignore_unknown=ignore_unknown)
+    return [_example(number, row, known) for number, row in enumerate(rows)]
 
 
 def _check_names(
-    rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str], *, ignore_unknown: bool
+    rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, Any], *, ignore_unknown: bool
 ) -> None:
     for number, row in enumerate(rows):
         unknown = [name for name in row if name not in kinds]
@@ -105,17 +105,25 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(name, names, 1, 0)), names[0])
 
 
-def _example(number: int, row: Mapping[str, Any], kinds: Mapping[str, str] | None) -> bytes:
+def _example(
+    number: int, row: Mapping[str, Any], known: Mapping[str, TensorDescription] | None
+) -> bytes:
     example = message("tensorflow.Example")()
     features = example.features.feature
     for name, value in row.items():
-        if kinds is not None and name not in kinds:
+        if known is not None and name not in known:
             continue
         values = value if isinstance(value, list | tuple) else [value]
         values = [item for item in (_plain(item) for item in values) if item is not None]
         if not values:
             continue
-        kind = kinds[name] if kinds is not None else _kind_of(values, number, name)
+        if known is not None and len(values) > 1 and known[name].shape == (-1,):
+            raise UserError(
+                f"row {number}, column {name!r}: {len(values)} values",
+                expected="one value: the model has one a row in this column",
+                fix="send the values as rows of their own, or leave out all but one",
+            )
+        kind = known[name].dtype if known is not None else _kind_of(values, number, name)
         converted = [_convert(item, kind, number, name) for item in values]
         if kind == "double" and all(item.is_integer() for item in converted):
             features[name].int64_list.value.extend(map(int, converted))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from serving.client.calls import Call, Failure, Wire
+from serving.client.calls import NOT_HTTP, Call, Failure, Wire
 from serving.errors import UserError
 
 __all__ = ["Endpoint", "Tls", "endpoint"]
@@ -109,24 +109,33 @@ def async_transport(where: Endpoint, headers: Mapping[str, str]) -> Any:
     return _AsyncRest(where, headers) if where.is_rest else _AsyncGrpc(where, headers)
 
 
-class _SyncGrpc:
+class _Grpc:
+    """A channel of `grpc` or of `grpc.aio`."""
+
+    def __init__(self, module: Any, where: Endpoint, headers: Mapping[str, str]) -> None:
+        from serving.client.grpc_wire import open_channel
+
+        self._channel = open_channel(module, where.address, _grpc_credentials(where.tls))
+        self._metadata = _metadata(headers)
+
+    def _invoke(self, call: Call[Any], timeout_s: float) -> Any:
+        invoke = self._channel.unary_unary(call.where)
+        return invoke(call.payload.SerializeToString(), timeout=timeout_s, metadata=self._metadata)
+
+
+class _SyncGrpc(_Grpc):
     def __init__(self, where: Endpoint, headers: Mapping[str, str]) -> None:
         import grpc
 
-        from serving.client.grpc_wire import open_channel
-
-        self._channel = open_channel(grpc, where.address, _grpc_credentials(where.tls))
-        self._metadata = _metadata(headers)
+        super().__init__(grpc, where, headers)
 
     def send(self, call: Call[Any], timeout_s: float) -> bytes:
         import grpc
 
         from serving.client.grpc_wire import failure_of
 
-        invoke = self._channel.unary_unary(call.where)
-        data = call.payload.SerializeToString()
         try:
-            answer: bytes = invoke(data, timeout=timeout_s, metadata=self._metadata)
+            answer: bytes = self._invoke(call, timeout_s)
         except grpc.RpcError as error:
             raise failure_of(error) from error
         return answer
@@ -135,24 +144,19 @@ class _SyncGrpc:
         self._channel.close()
 
 
-class _AsyncGrpc:
+class _AsyncGrpc(_Grpc):
     def __init__(self, where: Endpoint, headers: Mapping[str, str]) -> None:
         import grpc.aio
 
-        from serving.client.grpc_wire import open_channel
-
-        self._channel = open_channel(grpc.aio, where.address, _grpc_credentials(where.tls))
-        self._metadata = _metadata(headers)
+        super().__init__(grpc.aio, where, headers)
 
     async def send(self, call: Call[Any], timeout_s: float) -> bytes:
         import grpc
 
         from serving.client.grpc_wire import failure_of
 
-        invoke = self._channel.unary_unary(call.where)
-        data = call.payload.SerializeToString()
         try:
-            answer: bytes = await invoke(data, timeout=timeout_s, metadata=self._metadata)
+            answer: bytes = await self._invoke(call, timeout_s)
         except grpc.RpcError as error:
             raise failure_of(error) from error
         return answer
@@ -161,47 +165,51 @@ class _AsyncGrpc:
         await self._channel.close()
 
 
-class _SyncRest:
+class _Rest:
+    """A client of httpx, `Client` or `AsyncClient`."""
+
+    def __init__(self, kind: Any, where: Endpoint, headers: Mapping[str, str]) -> None:
+        self._base = where.address
+        self._client = kind(headers=dict(headers), **_http_options(where))
+
+    def _request(self, call: Call[Any], timeout_s: float) -> Any:
+        method = "GET" if call.payload is None else "POST"
+        return self._client.request(
+            method, self._base + call.where, content=call.payload, timeout=timeout_s
+        )
+
+
+class _SyncRest(_Rest):
     def __init__(self, where: Endpoint, headers: Mapping[str, str]) -> None:
         import httpx
 
-        self._base = where.address
-        self._client = httpx.Client(headers=dict(headers), **_http_options(where))
+        super().__init__(httpx.Client, where, headers)
 
     def send(self, call: Call[Any], timeout_s: float) -> bytes:
         import httpx
 
-        method = "GET" if call.payload is None else "POST"
         try:
-            response = self._client.request(
-                method, self._base + call.where, content=call.payload, timeout=timeout_s
-            )
+            return _body(self._request(call, timeout_s))
         except httpx.TransportError as error:
             raise _http_failure(error) from error
-        return _body(response)
 
     def close(self) -> None:
         self._client.close()
 
 
-class _AsyncRest:
+class _AsyncRest(_Rest):
     def __init__(self, where: Endpoint, headers: Mapping[str, str]) -> None:
         import httpx
 
-        self._base = where.address
-        self._client = httpx.AsyncClient(headers=dict(headers), **_http_options(where))
+        super().__init__(httpx.AsyncClient, where, headers)
 
     async def send(self, call: Call[Any], timeout_s: float) -> bytes:
         import httpx
 
-        method = "GET" if call.payload is None else "POST"
         try:
-            response = await self._client.request(
-                method, self._base + call.where, content=call.payload, timeout=timeout_s
-            )
+            return _body(await self._request(call, timeout_s))
         except httpx.TransportError as error:
             raise _http_failure(error) from error
-        return _body(response)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -226,4 +234,6 @@ def _http_failure(error: Any) -> Failure:
     if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
         return Failure("DEADLINE_EXCEEDED", "no answer in time", is_safe_to_repeat=False)
     text = str(error) or type(error).__name__
+    if isinstance(error, httpx.RemoteProtocolError) and "illegal" in text:
+        return Failure("UNAVAILABLE", NOT_HTTP, is_safe_to_repeat=False)
     return Failure("UNAVAILABLE", text, is_safe_to_repeat=True)

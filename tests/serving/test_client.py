@@ -124,8 +124,9 @@ def test_versions_and_labels_are_named(connect: Any) -> None:
     assert client.predict({"x": 1.0}).columns == {"y": [3.5]}
     assert client.predict({"x": 1.0}, version=1).columns == {"y": [2.5]}
     assert client.predict({"x": 1.0}, label="stable").columns == {"y": [2.5]}
-    with pytest.raises(RefusedError, match="Unrecognized servable version label: nope"):
+    with pytest.raises(RefusedError, match="Unrecognized servable version label: nope") as caught:
         client.predict({"x": 1.0}, label="nope")
+    assert caught.value.expected.startswith("a label that points to a loaded version")
     with pytest.raises(NotFoundError, match=r"Specific\(half_plus_two, 9\)"):
         client.predict({"x": 1.0}, version=9)
     with pytest.raises(UserError, match="are both given"):
@@ -199,6 +200,38 @@ def test_rows_that_do_not_fit_are_named(
 def test_unknown_columns_can_be_left_out(connect: Any) -> None:
     answer = connect("tabular").predict([{"fare": 5.0, "tips": 2.0}], ignore_unknown=True)
     assert answer[0]["probability"] == pytest.approx(sigmoid(0.5 - 1), rel=1e-5)
+
+
+def test_a_number_of_another_type_than_the_models_is_named_by_row_and_column(connect: Any) -> None:
+    with pytest.raises(RefusedError) as caught:
+        connect("tabular").predict([{"day": 4}, {"day": 4.5}])
+    assert "\n" not in caught.value.what
+    assert caught.value.expected == "values of type int64 in column 'day'; row 1 has float"
+
+
+def test_several_values_for_a_column_of_one_are_refused(connect: Any) -> None:
+    with pytest.raises(UserError, match=r"row 1, column 'fare': 2 values"):
+        connect("tabular").predict([{"fare": [5.0]}, {"fare": [5.0, 6.0]}])
+
+
+@pytest.mark.parametrize("kind", [Client, Waiting])
+def test_the_other_apis_port_is_told_at_once(everything: Any, kind: Any) -> None:  # noqa: F811
+    patient = Retry(attempts=50, first_wait_s=1)
+    rest = everything.rest_url.removeprefix("http://")
+    for address, port, remedy in (
+        (rest, "a gRPC port", f"http://{rest}"),
+        (f"http://{everything.grpc_address}", "a REST port", "without http://"),
+    ):
+        begun = time.monotonic()
+        client = kind(address, "tabular", retry=patient)
+        try:
+            with pytest.raises(UnavailableError) as caught:
+                client.signatures()
+        finally:
+            client.close()
+        assert caught.value.expected.startswith(port)
+        assert remedy in caught.value.fix
+        assert time.monotonic() - begun < 5
 
 
 def test_deadlines_end_a_call_without_a_second_try(connect: Any) -> None:
