@@ -83,7 +83,7 @@ def check(
         folder: the version's folder; its parent is what a model server watches.
         model: the model's name.
         rows_urls: folders of tf.Examples, of which the first rows are sent.
-        columns: those that come first when the rows are shown.
+        columns: those that the model looks at, which are shown; all if none are named.
         label: the column that callers don't send.
     """
     started = time.monotonic()
@@ -146,7 +146,7 @@ def _requests(folder: Path, rows: Sequence[Row], model: str) -> list[RecordedReq
 
 def _cells(row: Row, columns: Sequence[str]) -> dict[str, Any]:
     """The row as a person reads it: text, single values, and no empty cells."""
-    order = dict.fromkeys([*columns, *sorted(row.features)])
+    order = dict.fromkeys(columns or sorted(row.features))
     return {name: _told(list(row.features[name])) for name in order if row.features.get(name)}
 
 

@@ -84,13 +84,15 @@ def test_the_pushed_version_is_asked_though_another_is_stable(
     base = tmp_path / "serving" / "taxi"
     publish(base, save(tmp_path / "one", 1.0), "stable")
     canary = publish(base, save(tmp_path / "two", 2.0), "canary")
-    check = serve_check.check(canary, "taxi", rows, ["payment"], "label")
+    check = serve_check.check(canary, "taxi", rows, ["payment", "fare"], "label")
     assert check.trouble == ""
     assert check.rest_agrees
     assert [one.prediction["score"] for one in check.asked] == [25.0, 0.0, 6.0]
     assert check.asked[0].row == {"payment": "Cash", "fare": 12.5}
     assert list(check.asked[0].row) == ["payment", "fare"]
     assert check.asked[1].prediction["paid"] == "Credit é"
+    only = serve_check.check(canary, "taxi", rows, ["fare"], "label")
+    assert {name for one in only.asked for name in one.row} == {"fare"}
     text = shown(check)
     assert "payment" in text
     assert "→ score" in text
