@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from pipeline.report import fragments, payload
+from pipeline.report import bucket_bounds, fragments, payload
 from pipeline.report.fragments import escaped
-from pipeline.report.section import Section
+from pipeline.report.section import Section, masked_columns
 
 if TYPE_CHECKING:
     from pipeline.run_history import Run
 
 __all__ = ["transform"]
+
+_WORDS_SHOWN = 200
+_LETTERS = 80
 
 
 def transform(run: Run) -> Section | None:
@@ -19,15 +24,50 @@ def transform(run: Run) -> Section | None:
     graph = run.output("transform", "transform_graph")
     if graph is None:
         return None
+    folder, masked = f"{graph.uri}/transform_fn", masked_columns(run)
+    parts = [*_vocabularies(f"{folder}/assets", masked), *_buckets(folder, masked)]
+    if not parts:
+        parts.append(fragments.paragraph("No vocabularies and no buckets: numbers are scaled."))
+    return Section("transform", "Transform", "".join(parts))
+
+
+def _vocabularies(folder: str, masked: Collection[str]) -> list[str]:
     parts = []
-    for name in payload.names(f"{graph.uri}/transform_fn/assets"):
-        content = payload.read_bytes(f"{graph.uri}/transform_fn/assets", name)
-        words = content.decode(errors="replace").splitlines()
-        shown = [(index, word[:80]) for index, word in enumerate(words[:200])]
-        table = fragments.table(("id", "value"), shown, limit=200)
-        more = fragments.paragraph(f"… {len(words) - 200:,} more") if len(words) > 200 else ""
+    for name in payload.names(folder):
+        if _is_masked(name, masked):
+            parts.append(fragments.paragraph(f"{name}: values are masked"))
+            continue
+        words = payload.read_bytes(folder, name).decode(errors="replace").splitlines()
+        shown = [(index, word[:_LETTERS]) for index, word in enumerate(words[:_WORDS_SHOWN])]
+        table = fragments.table(("id", "value"), shown, limit=_WORDS_SHOWN)
+        rest = len(words) - _WORDS_SHOWN
+        more = fragments.paragraph(f"… {rest:,} more") if rest > 0 else ""
         summary = f"{escaped(name)}: {len(words):,} values"
         parts.append(f"<details><summary>{summary}</summary>{table}{more}</details>")
-    if not parts:
-        parts.append(fragments.paragraph("No vocabularies: nothing here looks at text."))
-    return Section("transform", "Transform", fragments.paragraph("Vocabularies") + "".join(parts))
+    return [fragments.heading("Vocabularies").replace("h2>", "h3>"), *parts] if parts else []
+
+
+def _buckets(folder: str, masked: Collection[str]) -> list[str]:
+    try:
+        content = payload.read_bytes(folder, "saved_model.pb")
+        found = bucket_bounds.bucket_bounds(content)
+    except (OSError, ValueError, LookupError, struct.error):
+        # A graph of another make says nothing of buckets.
+        return []
+    rows = [
+        (
+            name,
+            len(bounds) + 1,
+            "masked" if _is_masked(name, masked) else "  ".join(f"{each:.6g}" for each in bounds),
+        )
+        for name, bounds in sorted(found.items())
+    ]
+    if not rows:
+        return []
+    table = fragments.table(("column", "buckets", "bounds between them"), rows)
+    return [fragments.heading("Buckets").replace("h2>", "h3>"), table]
+
+
+def _is_masked(name: str, masked: Collection[str]) -> bool:
+    """Transformed columns are named after the raw ones."""
+    return any(name == column or name.startswith(f"{column}_") for column in masked)
