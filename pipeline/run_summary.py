@@ -131,6 +131,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_cell, value))
     if isinstance(value, float):
+        if value.is_integer() and abs(value) < 1e15:
+            return f"{value:.0f}"
         return f"{value:.4g}" if abs(value) < 1e6 else f"{value:.10g}"
     return "–" if value is None else str(value)
 

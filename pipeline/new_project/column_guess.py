@@ -176,7 +176,7 @@ def _feature(column: ColumnFacts) -> str:
 def _remark(column: ColumnFacts) -> str:
     """Tells the values that the guess rests on."""
     text = f"{_count(column)} values"
-    if column.is_numeric:
+    if column.is_numeric and not are_codes(column):
         text += f", {number(column.min)} to {number(column.max)}"
     else:
         text += ", such as " + ", ".join(_shortened(value) for value in column.examples[:2])

@@ -3,10 +3,12 @@
 import io
 import json
 
+import pytest
 from rich.console import Console
 
 from pipeline import run_summary
 from pipeline.local_run import RunResult, StepResult
+from pipeline.serve_check import Asked, ServeCheck
 
 EVALUATION = {
     "blessed": True,
@@ -36,6 +38,23 @@ def test_json_is_json_even_where_a_metric_is_no_number() -> None:
     text = run_summary.as_json(result())
     parsed = json.loads(text, parse_constant=lambda word: f"not JSON: {word}")
     assert parsed["evaluation"]["slices"][0]["metrics"]["precision"] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1.707339416e12, "1707339416000"),
+        (0.123456, "0.1235"),
+        (12.0, "12"),
+        (-1234567.5, "-1234567.5"),
+    ],
+)
+def test_cells_are_shown_as_people_write_them(value: float, shown: str) -> None:
+    made = result()
+    made.serve_check = ServeCheck("1", "rare", [Asked({"x": value}, {"probability": 0.5})])
+    stream = io.StringIO()
+    run_summary.show(made, Console(file=stream, width=120))
+    assert f"\n{shown} " in stream.getvalue()
 
 
 def test_steps_are_counted_apart_from_what_is_shown_besides() -> None:
