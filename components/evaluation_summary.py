@@ -6,7 +6,7 @@ ledger, the dashboard and the report show is written once, when the model has be
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tensorflow_model_analysis.api import model_eval_lib
@@ -83,8 +83,16 @@ def _metrics_by_slice(
     return rows, intervals
 
 
-def overall_plots(evaluation: str, model: str | None) -> dict[str, Any]:
-    """Counts over all rows: `thresholds` of a binary task, `confusion` of a multiclass one."""
+def overall_plots(
+    evaluation: str, model: str | None, class_names: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Counts over all rows: `thresholds` of a binary task, `confusion` of a multiclass one.
+
+    Args:
+        evaluation: where TFMA's files are.
+        model: whose, where there are two.
+        class_names: what the classes are called, by their number; the number where it is not told.
+    """
     result = model_eval_lib.load_eval_result(evaluation, model_name=model)
     # A task without plots has one row of plots, and nothing in it.
     by_slice: dict[Any, dict[str, Any] | None] = dict(result.plots)
@@ -101,7 +109,7 @@ def overall_plots(evaluation: str, model: str | None) -> dict[str, Any]:
         if name == _BINARY_PLOT:
             found["thresholds"] = [_counts(each) for each in matrices]
         elif name == _MULTICLASS_PLOT and matrices:
-            found["confusion"] = _confusion(matrices[0].get("entries", []))
+            found["confusion"] = _confusion(matrices[0].get("entries", []), class_names)
         elif name == _CALIBRATION_PLOT:
             found["calibration"] = _calibration(plot.get("buckets", []))
     return found
@@ -138,7 +146,7 @@ def _calibration(buckets: list[dict[str, Any]]) -> list[dict[str, float]]:
     return rows
 
 
-def _confusion(entries: list[dict[str, Any]]) -> dict[str, Any]:
+def _confusion(entries: list[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
     """Labels and counts, a row for each true class."""
     cells = {
         (int(each.get("actualClassId", 0)), int(each.get("predictedClassId", 0))): float(
@@ -146,9 +154,9 @@ def _confusion(entries: list[dict[str, Any]]) -> dict[str, Any]:
         )
         for each in entries
     }
-    classes = sorted({index for cell in cells for index in cell})
+    classes = sorted({*range(len(names)), *(index for cell in cells for index in cell)})
     return {
-        "labels": [str(index) for index in classes],
+        "labels": [names[index] if 0 <= index < len(names) else str(index) for index in classes],
         "counts": [[cells.get((true, said), 0.0) for said in classes] for true in classes],
     }
 

@@ -77,7 +77,9 @@ class Executor(tfx_executor.Executor):
             "compared": has_baseline,
             "reasons": reasons,
             "slices": slices,
-            **evaluation_summary.overall_plots(evaluation, candidate),
+            **evaluation_summary.overall_plots(
+                evaluation, candidate, _class_names(input_dict["model"][0].uri, exec_properties)
+            ),
         }
         text = json.dumps(summary, indent=1)
         io_utils.write_string_file(f"{evaluation}/{evaluation_summary.SUMMARY_FILE}", text)
@@ -129,6 +131,22 @@ class Evaluator(component.Evaluator):
     """Evaluates the candidate per slice and blesses it if it holds every threshold."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+
+def _class_names(model: str, exec_properties: dict[str, Any]) -> list[str]:
+    """Reads what the classes are called off the vocabulary of labels in the model, if it has one.
+
+    `trainer.preprocessing` names it like the label that it makes.
+    """
+    config = tfma.EvalConfig()
+    proto_utils.json_to_proto(exec_properties["eval_config"], config)
+    labels = {spec.label_key for spec in config.model_specs}
+    for label in sorted(labels - {""}):
+        file = f"{path_utils.serving_model_path(model)}/assets/{label}"
+        if fileio.exists(file):
+            with fileio.open(file, "rb") as vocabulary:
+                return [str(line, "utf-8", "replace") for line in vocabulary.read().splitlines()]
+    return []
 
 
 def _served(spec: Any, uri: str) -> ServedModel:

@@ -29,6 +29,11 @@ def try_again_if_measured(ir: pipeline_pb2.Pipeline, store: MetadataStore) -> bo
         Whether the model is tried again.
     """
     blessings = store.get_artifacts_by_type("InfraBlessing")
+    # On a cluster other pipelines record in the same store.
+    pipeline = store.get_context_by_type_and_name("pipeline", ir.pipeline_info.id)
+    if pipeline is not None:
+        made = {artifact.id for artifact in store.get_artifacts_by_context(pipeline.id)}
+        blessings = [artifact for artifact in blessings if artifact.id in made]
     if not blessings:
         return False
     facts = max(blessings, key=lambda one: int(one.id)).custom_properties

@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--gate", action="append", default=[], help="a node whose verdict must let the run pass"
     )
+    parser.add_argument(
+        "--mask", action="append", default=[], help="a column whose values are not shown"
+    )
     options = parser.parse_args(arguments)
     # TFX hands what is left in sys.argv to Beam.
     del sys.argv[1:]
@@ -44,20 +47,23 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _preempted)
     project = os.environ.get("KUBETFX_PROJECT", _PROJECT)
     sys.path.insert(0, project)
+    data_root = ""
     try:
-        from pipeline.kubeflow import step
+        from pipeline.kubeflow import parameters, step
         from pipeline.kubeflow.executor_io import ExecutorInput
 
         given = ExecutorInput.parse(options.executor_input)
-        step.run_task(options.nodes, options.gate, given)
+        data_root = given.text(parameters.DATA_ROOT)
+        step.run_task(options.nodes, options.gate, given, options.mask)
     except Exception as error:  # noqa: BLE001  (the last place where it can be told)
-        return _tell(error, Path(project))
+        return _tell(error, Path(project), data_root)
     return 0
 
 
-def _tell(error: Exception, project: Path) -> int:
+def _tell(error: Exception, project: Path, data_root: str) -> int:
     """Prints the reason as the last line."""
     from pipeline import failure
+    from pipeline.kubeflow import full_disk
     from pipeline.kubeflow.step import NodeError
 
     node = "of this task"
@@ -65,6 +71,7 @@ def _tell(error: Exception, project: Path) -> int:
         node, error = error.node, error.__cause__
     if isinstance(error, Preempted):
         return _say(f"step {node}: the pod was told to end; a retry continues here", 143)
+    error = full_disk.explain(error, node, data_root) or error
     told = failure.explain(error, node, Path("the log above"), project)
     sentence = " ".join(f"{told.what} Expected: {told.expected}. Fix: {told.fix}".split())
     return _say(sentence, told.exit_code)

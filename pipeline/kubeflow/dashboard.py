@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pipeline.kubeflow import outputs
@@ -20,13 +20,19 @@ _TEXT_LIMIT = 500
 _log = logging.getLogger(__name__)
 
 
-def show(given: ExecutorInput, outcomes: Iterable[NodeOutcome], pipeline: str) -> None:
+def show(
+    given: ExecutorInput,
+    outcomes: Iterable[NodeOutcome],
+    pipeline: str,
+    masked: Collection[str] = (),
+) -> None:
     """Writes pages, numbers, curves and pointers, and the document that announces them.
 
     Args:
         given: what the task was told.
         outcomes: of its nodes.
         pipeline: the pipeline's name.
+        masked: columns whose values are not shown.
     """
     from pipeline.report.step_pages import step_page
 
@@ -34,7 +40,7 @@ def show(given: ExecutorInput, outcomes: Iterable[NodeOutcome], pipeline: str) -
     for outcome in outcomes:
         page = given.outputs.get(outputs.summary_name(outcome.node))
         if page is not None:
-            _write(page, step_page(outcome, pipeline))
+            _write(page, step_page(outcome, pipeline, masked))
         numbers = _numbers(outcome)
         if numbers:
             metadata[outputs.metrics_name(outcome.node)] = numbers

@@ -19,6 +19,7 @@ __all__ = [
     "CLASSIFICATION",
     "HTML",
     "METRICS",
+    "SHOWS_COLUMNS",
     "DashboardOutput",
     "classification_name",
     "declared",
@@ -39,6 +40,9 @@ _TYPES = {
 }
 _HAS_METRICS = ("examples", "trainer", "evaluator")
 _HAS_CURVES = ("evaluator",)
+SHOWS_COLUMNS = frozenset({"statistics", "schema", "anomalies", "serving_statistics"})
+"""Nodes whose pages show values of columns."""
+
 _CACHES = ("TransformCache", "ModelRun")
 """Outputs that no one looks for on a dashboard."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -191,7 +191,8 @@ def _task(
         for name, (value, _, nodes) in parameters.CONSTANTS.items()
         if not nodes or set(nodes) & set(task.nodes)
     }
-    component = _component(project.config.kubernetes, ir, task, used, list(constants))
+    masked = project.config.gates.data.masked_columns
+    component = _component(project.config.kubernetes, ir, task, used, list(constants), masked)
     made = component(**constants, **{one.name: channels[one.name] for one in used})
     # TFX's own cache looks at contents; Kubeflow's would miss changed data.
     made.set_caching_options(False)
@@ -208,6 +209,7 @@ def _component(
     task: tasks.Task,
     used: list[parameters.Parameter],
     constants: list[str],
+    masked: Sequence[str],
 ) -> Any:
     """Makes the container component of a task.
 
@@ -233,6 +235,7 @@ def _component(
         command=["python", "-m", "pipeline.node"],
         args=[
             *(f"--gate={gate}" for gate in task.gates),
+            *(f"--mask={column}" for column in masked if set(task.nodes) & outputs.SHOWS_COLUMNS),
             "--nodes",
             part,
             "--executor-input",

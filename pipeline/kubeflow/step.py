@@ -39,13 +39,16 @@ class NodeError(Exception):
         self.node = node
 
 
-def run_task(nodes: str, gates: Sequence[str], given: ExecutorInput) -> None:
+def run_task(
+    nodes: str, gates: Sequence[str], given: ExecutorInput, masked: Sequence[str] = ()
+) -> None:
     """Runs the nodes in order and writes what the dashboard shows.
 
     Args:
         nodes: the task's part of the IR, as `task_slice.encode` wrote it.
         gates: nodes of earlier tasks whose verdict must let the run pass.
         given: parameters, and where the outputs belong.
+        masked: columns whose values are not shown.
 
     Raises:
         UserError: a parameter, the store or the data can't be used.
@@ -66,6 +69,7 @@ def run_task(nodes: str, gates: Sequence[str], given: ExecutorInput) -> None:
         )
     bound = launch.bind(ir, run_id, run_parameters(pipeline, given))
     connection = metadata.connection(_metadata_url())
+    _try_again_what_was_measured(bound, connection)
     outcomes = []
     with _payloads_at(given.text(parameters.DATA_ROOT)):
         _pass_gates(pipeline, run_id, gates, connection)
@@ -78,19 +82,32 @@ def run_task(nodes: str, gates: Sequence[str], given: ExecutorInput) -> None:
             outcomes.append(outcome)
             if any(name in node.pipeline_node.upstream_nodes for node in bound.nodes):
                 gate_stop.require_passed(outcome)
-        dashboard.show(given, outcomes, pipeline)
+        dashboard.show(given, outcomes, pipeline, masked)
     if given.flag(parameters.PUSH):
         _require_pushed(outcomes)
+
+
+def _try_again_what_was_measured(
+    ir: pipeline_pb2.Pipeline, connection: metadata_store_pb2.ConnectionConfig
+) -> None:
+    """As the local run does: a refusal for slowness is not answered from the cache."""
+    from pipeline import infra_retry
+    from pipeline.metadata_handle import MetadataHandle
+
+    if any(node.pipeline_node.node_info.type.name == infra_retry.NODE_TYPE for node in ir.nodes):
+        with MetadataHandle(connection) as handle:
+            infra_retry.try_again_if_measured(ir, handle.store)
 
 
 @contextmanager
 def _payloads_at(root: str) -> Iterator[None]:
     """Lets TFX and the executors work on payloads in an object store."""
-    if not is_remote(root):
-        yield
-        return
     from pipeline.staging import stage, tfx_plugin
 
+    if not is_remote(root):
+        tfx_plugin.register_nothing_there()
+        yield
+        return
     tfx_plugin.register()
     with stage.active():
         yield

@@ -19,7 +19,7 @@ from pipeline.report import (
     transform_section,
 )
 from pipeline.report.fragments import Tone, escaped
-from pipeline.report.section import Section, nested
+from pipeline.report.section import Section, masked_columns, nested
 
 if TYPE_CHECKING:
     from pipeline.run_history import Run
@@ -118,7 +118,7 @@ def _schema(run: Run) -> Section | None:
     step = run.step("schema")
     if step is None:
         return None
-    return Section("schema", "Schema", nested(step_pages.step_parts(step)))
+    return Section("schema", "Schema", nested(step_pages.step_parts(step, masked_columns(run))))
 
 
 def _training(run: Run) -> Section | None:

@@ -2,77 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
 
+from components.column_statistics import (
+    STATISTICS_FILE,
+    ColumnStatistics,
+    SplitStatistics,
+    read_statistics,
+)
 from pipeline.report import fragments, payload
 
 __all__ = ["parts"]
 
-_FILE = "FeatureStats.pb"
 _TOP_VALUES = 4
+_MASKED = "–"
 
 
-def parts(uri: str) -> list[str]:
+def parts(uri: str, masked: Collection[str] = ()) -> list[str]:
     """Makes the tables of every split below a statistics artifact.
+
+    Args:
+        uri: the artifact.
+        masked: columns whose values are not shown.
 
     Raises:
         OSError: the statistics can't be read.
     """
-    from tensorflow_metadata.proto.v0 import statistics_pb2
-
     made: list[str] = []
     for split in payload.splits(uri):
-        read = statistics_pb2.DatasetFeatureStatisticsList.FromString(
-            payload.read_bytes(uri, f"Split-{split}/{_FILE}")
-        )
-        for dataset in read.datasets:
-            made.append(fragments.heading(f"{split}: {dataset.num_examples:,} rows"))
-            made += _tables(dataset)
+        facts = read_statistics(payload.read_bytes(uri, f"Split-{split}/{STATISTICS_FILE}"))
+        made.append(fragments.heading(f"{split}: {facts.rows:,} rows"))
+        made += _tables(facts, masked)
     return made
 
 
-def _tables(dataset: Any) -> list[str]:
-    numbers: list[tuple[object, ...]] = []
-    texts: list[tuple[object, ...]] = []
-    marked_numbers, marked_texts = [], []
-    total = dataset.num_examples or 1
-    for feature in sorted(dataset.features, key=_name):
-        name = _name(feature)
-        kind = feature.WhichOneof("stats")
-        stats = getattr(feature, kind)
-        missing = 1 - stats.common_stats.num_non_missing / total
-        if kind == "num_stats":
-            if missing > 0.5:
-                marked_numbers.append((len(numbers), 1))
-            numbers.append(
-                (
-                    name,
-                    f"{missing:.1%}",
-                    f"{stats.num_zeros / total:.1%}",
-                    float(stats.min),
-                    float(stats.median),
-                    float(stats.mean),
-                    float(stats.max),
-                    float(stats.std_dev),
-                )
-            )
-        elif kind == "string_stats":
-            if missing > 0.5:
-                marked_texts.append((len(texts), 1))
-            top = [
-                f"{each.value} ({each.frequency / total:.0%})"
-                for each in stats.top_values[:_TOP_VALUES]
-            ]
-            texts.append((name, f"{missing:.1%}", stats.unique, ", ".join(top)))
+def _tables(facts: SplitStatistics, masked: Collection[str]) -> list[str]:
+    columns = sorted(facts.columns.values(), key=lambda column: column.name)
+    numbers = [column for column in columns if column.is_numeric]
+    texts = [column for column in columns if not column.is_numeric]
     made = []
     if numbers:
         header = ("column", "missing", "zero", "min", "median", "mean", "max", "deviation")
-        made.append(fragments.table(header, numbers, marked=marked_numbers))
+        rows = [_numbers(column, is_masked=column.name in masked) for column in numbers]
+        made.append(fragments.table(header, rows, marked=_mostly_missing(numbers)))
     if texts:
         header_texts = ("column", "missing", "distinct", "most frequent")
-        made.append(fragments.table(header_texts, texts, marked=marked_texts))
+        rows = [_texts(column, is_masked=column.name in masked) for column in texts]
+        made.append(fragments.table(header_texts, rows, marked=_mostly_missing(texts)))
     return made
 
 
-def _name(feature: Any) -> str:
-    return feature.name or ".".join(feature.path.step)
+def _numbers(column: ColumnStatistics, *, is_masked: bool) -> tuple[object, ...]:
+    zeros = column.zeros / column.rows if column.rows else 0.0
+    values = (column.min, column.median, column.mean, column.max, column.std_dev)
+    shown = [_MASKED] * len(values) if is_masked else list(values)
+    return (column.name, f"{column.missing_fraction:.1%}", f"{zeros:.1%}", *shown)
+
+
+def _texts(column: ColumnStatistics, *, is_masked: bool) -> tuple[object, ...]:
+    top = ", ".join(
+        f"{value} ({count / (column.rows or 1):.0%})"
+        for value, count in column.values[:_TOP_VALUES]
+    )
+    return (
+        column.name,
+        f"{column.missing_fraction:.1%}",
+        column.distinct,
+        _MASKED if is_masked else top,
+    )
+
+
+def _mostly_missing(columns: list[ColumnStatistics]) -> list[tuple[int, int]]:
+    """The cells to mark: more than half of the rows have no value."""
+    return [(row, 1) for row, column in enumerate(columns) if column.missing_fraction > 0.5]

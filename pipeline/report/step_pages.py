@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from pipeline.report import fragments, payload, pictures, statistics_table
@@ -21,29 +21,35 @@ _STATES = {
 }
 
 
-def step_page(outcome: StepOutcome, pipeline: str) -> str:
+def step_page(outcome: StepOutcome, pipeline: str, masked: Collection[str] = ()) -> str:
     """Makes the page of a finished step.
 
     Args:
         outcome: what the step left in the metadata store.
         pipeline: the pipeline's name.
+        masked: columns whose values are not shown.
     """
-    parts = step_parts(outcome)
+    parts = step_parts(outcome, masked)
     state = fragments.facts({"state": _STATES.get(outcome.state, outcome.state)})
     return fragments.page(f"{pipeline}: {outcome.node}", state, *parts, _places(outcome))
 
 
-def step_parts(outcome: StepOutcome) -> list[str]:
+def step_parts(outcome: StepOutcome, masked: Collection[str] = ()) -> list[str]:
     """Makes the pieces that say what a finished step found or made; none for other steps.
 
     Args:
         outcome: what the step left in the metadata store.
+        masked: columns whose values are not shown.
     """
     write = _PAGES.get(outcome.node)
+    about_columns = _PAGES_ABOUT_COLUMNS.get(outcome.node)
     parts: list[str] = []
-    if write is not None:
+    if write is not None or about_columns is not None:
         try:
-            parts = write(outcome)
+            if about_columns is not None:
+                parts = about_columns(outcome, masked)
+            elif write is not None:
+                parts = write(outcome)
         except (OSError, KeyError, ValueError) as error:
             # A page is not worth failing a step for whose work is done.
             logging.getLogger(__name__).warning("no page for %s: %s", outcome.node, error)
@@ -98,13 +104,15 @@ def _examples(outcome: StepOutcome) -> list[str]:
     return parts
 
 
-def _statistics(outcome: StepOutcome) -> list[str]:
-    return statistics_table.parts(_uri(outcome, "statistics"))
+def _statistics(outcome: StepOutcome, masked: Collection[str]) -> list[str]:
+    return statistics_table.parts(_uri(outcome, "statistics"), masked)
 
 
-def _schema(outcome: StepOutcome) -> list[str]:
+def _schema(outcome: StepOutcome, masked: Collection[str]) -> list[str]:
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
+
+    from components.gate_findings import allowed_missing
 
     text = payload.read_bytes(_uri(outcome, "schema"), "schema.pbtxt").decode()
     schema = text_format.Parse(text, schema_pb2.Schema())
@@ -113,19 +121,19 @@ def _schema(outcome: StepOutcome) -> list[str]:
     for feature in schema.feature:
         values = list(domains[feature.domain].value) if feature.domain in domains else []
         shown = ", ".join(values[:8]) + (f", … ({len(values)} values)" if len(values) > 8 else "")
-        present = feature.presence.min_fraction
+        present = 1 - allowed_missing(feature)
         rows.append(
             (
                 feature.name,
                 schema_pb2.FeatureType.Name(feature.type).lower(),
                 "always" if present == 1 else f"at least {present:.0%}" if present else "may lack",
-                shown or None,
+                "–" if feature.name in masked else shown or None,
             )
         )
     return [fragments.table(("column", "type", "present", "domain"), rows)]
 
 
-def _anomalies(outcome: StepOutcome) -> list[str]:
+def _anomalies(outcome: StepOutcome, masked: Collection[str]) -> list[str]:
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
     uri = _uri(outcome, "anomalies")
@@ -135,7 +143,9 @@ def _anomalies(outcome: StepOutcome) -> list[str]:
             payload.read_bytes(uri, f"Split-{split}/SchemaDiff.pb")
         )
         for column, info in sorted(found.anomaly_info.items()):
-            rows.append((split, column, info.short_description, info.description))
+            # What was found is told with values of the column.
+            told = "–" if column in masked else info.description
+            rows.append((split, column, info.short_description, told))
         if found.HasField("dataset_anomaly_info"):
             info = found.dataset_anomaly_info
             rows.append((split, "all rows", info.short_description, info.description))
@@ -317,11 +327,14 @@ def _alert(outcome: StepOutcome) -> list[str]:
     return [fragments.verdict("No skew: the requests may be trusted.", "good")]
 
 
-_PAGES: dict[str, Callable[[Any], list[str]]] = {
-    "examples": _examples,
+_PAGES_ABOUT_COLUMNS: dict[str, Callable[[Any, Collection[str]], list[str]]] = {
     "statistics": _statistics,
     "schema": _schema,
     "anomalies": _anomalies,
+    "serving_statistics": _statistics,
+}
+_PAGES: dict[str, Callable[[Any], list[str]]] = {
+    "examples": _examples,
     "gate": _gate,
     "trainer": _trainer,
     "baseline": _baseline,
@@ -329,7 +342,6 @@ _PAGES: dict[str, Callable[[Any], list[str]]] = {
     "infra_validator": _infra_validator,
     "pusher": _pusher,
     "captured": _captured,
-    "serving_statistics": _statistics,
     "skew": _skew,
     "alert": _alert,
 }

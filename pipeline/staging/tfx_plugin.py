@@ -15,7 +15,7 @@ from tfx.dsl.io import filesystem, filesystem_registry
 
 from pipeline.staging.object_store import SCHEME, store
 
-__all__ = ["S3Filesystem", "register"]
+__all__ = ["S3Filesystem", "register", "register_nothing_there"]
 
 _PRIORITY = 1
 """Before TensorFlow's, which claims schemes that it can't read."""
@@ -24,6 +24,15 @@ _PRIORITY = 1
 def register() -> None:
     """Lets TFX read and write `s3://`."""
     filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(S3Filesystem, priority=_PRIORITY)
+
+
+def register_nothing_there() -> None:
+    """Lets TFX find nothing on `s3://`, for a run whose payloads are elsewhere.
+
+    Its steps could not read what an earlier run with another data root has left there, so a cache
+    that points there counts as a miss.
+    """
+    filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY.register(_Nothing, priority=_PRIORITY)
 
 
 class S3Filesystem(filesystem.Filesystem):
@@ -143,6 +152,15 @@ class S3Filesystem(filesystem.Filesystem):
             yield from S3Filesystem.walk(f"{folder}/{name}", topdown, onerror)
         if not topdown:
             yield folder, folders, files
+
+
+class _Nothing(S3Filesystem):
+    """An S3 store that this run doesn't look into."""
+
+    @staticmethod
+    def exists(path: Any) -> bool:
+        """There is nothing."""
+        return False
 
 
 class _Writer(io.BytesIO):

@@ -77,7 +77,9 @@ def test_dashboard_shows_pages_numbers_and_curves(first: SpecRun) -> None:
     curves = first.artifact("evaluator_curves")["metadata"]
     rows = curves["confusionMatrix"]["rows"]
     assert sum(sum(row["row"]) for row in rows) == metrics["example_count"]
-    assert len(rows) == len(curves["confusionMatrix"]["annotationSpecs"]) == 3
+    assert len(rows) == 3
+    names = [each["displayName"] for each in curves["confusionMatrix"]["annotationSpecs"]]
+    assert names == ["Adelie", "Gentoo", "Chinstrap"]
     examples = first.artifact("examples")
     assert examples["metadata"]["rows"] == 344
     assert examples["metadata"]["size_bytes"] > 10_000

@@ -5,11 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from pipeline import lean_imports
+from pipeline import infra_retry, lean_imports, metadata
 
 lean_imports.install()
 
+from tfx.proto.orchestration import pipeline_pb2  # noqa: E402
+
+from pipeline.kubeflow import step  # noqa: E402
 from pipeline.kubeflow.executor_io import ExecutorInput  # noqa: E402
 from pipeline.kubeflow.step import resolve_span, run_parameters  # noqa: E402
 from serving.errors import UserError  # noqa: E402
@@ -55,3 +60,39 @@ def test_places_follow_the_data_root_and_what_is_not_told_stays_default() -> Non
     assert told["push_to"] == "s3://b/x/serving/p"
     assert json.loads(str(told["train_args"])) == {"splits": ["train"], "num_steps": 500}
     assert (told["data_path"], told["span"]) == ("d", 3)
+
+
+def test_refusal_for_slowness_is_tried_again_unless_it_is_another_pipelines(
+    tmp_path: Path,
+) -> None:
+    connection = metadata.sqlite_connection(tmp_path / "metadata.sqlite")
+    store = MetadataStore(connection)
+    kinds = {
+        name: store.put_context_type(mlmd.ContextType(name=name)) for name in ("pipeline", "x")
+    }
+    kind = store.put_artifact_type(
+        mlmd.ArtifactType(name="InfraBlessing", properties={"split": mlmd.STRING})
+    )
+    for pipeline, is_blessed in (("mine", 0), ("other", 1)):
+        artifact = mlmd.Artifact(type_id=kind, uri=pipeline)
+        artifact.custom_properties["blessed"].int_value = is_blessed
+        artifact.custom_properties["repeatable"].int_value = is_blessed
+        [artifact_id] = store.put_artifacts([artifact])
+        context = mlmd.Context(type_id=kinds["pipeline"], name=pipeline)
+        [context_id] = store.put_contexts([context])
+        store.put_attributions_and_associations(
+            [mlmd.Attribution(artifact_id=artifact_id, context_id=context_id)], []
+        )
+
+    def is_cached(pipeline: str, node_type: str = infra_retry.NODE_TYPE) -> bool:
+        ir = pipeline_pb2.Pipeline()
+        ir.pipeline_info.id = pipeline
+        node = ir.nodes.add().pipeline_node
+        node.node_info.type.name = node_type
+        node.execution_options.caching_options.enable_cache = True
+        step._try_again_what_was_measured(ir, connection)
+        return bool(node.execution_options.caching_options.enable_cache)
+
+    assert not is_cached("mine")
+    assert is_cached("other")
+    assert is_cached("mine", "components.pusher.Pusher")
