@@ -148,7 +148,7 @@ def _show_verdict(evaluation: dict[str, Any], console: Console) -> None:
             console.print(f"  {reason}")
         return
     if not evaluation["gated"]:
-        why = "no thresholds are set"
+        why = "no thresholds are set, so every model is (evaluation.thresholds)"
     elif evaluation["compared"]:
         why = "all thresholds hold, against the last blessed model too"
     else:
