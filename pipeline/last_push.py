@@ -45,7 +45,7 @@ def announce(chosen: Path, option: str, outputs: Path = OUTPUTS) -> None:
     from rich.text import Text
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    told = [f"taking {chosen.name}, the last that was pushed; for another name it:"]
+    told = [f"using {chosen.name}, the last that was pushed; to use another:"]
     told += [f"  {option.format(folder=base, model=base.name)}" for base in others]
     console.print(Text("\n".join(told), style="dim"))
 

@@ -52,6 +52,20 @@ class _Model:
     complaint: str = ""
     """The last trouble with the folder, so that it is logged once."""
 
+    def wanted_in_order(self) -> list[tuple[int, Found]]:
+        """The stable version first, so that no other stands in for it; then the newest."""
+        stable = (self.wanted.labels or {}).get("stable")
+        return sorted(
+            self.wanted.versions.items(),
+            key=lambda item: (item[0] == stable, item[0]),
+            reverse=True,
+        )
+
+    def still_named(self) -> set[int]:
+        """The versions that a ledger's labels name until those that they are to name are loaded."""
+        kept = self.wanted.labels or {}
+        return {number for label, number in self.labels.items() if label in kept}
+
     def in_state(self, state: State) -> list[ServedVersion]:
         return [version for version in self.versions.values() if version.state is state]
 
@@ -247,7 +261,7 @@ class Registry:
         """Starts and ends versions until what is loaded is what is wanted."""
         if not model.looked:
             return
-        for number, found in sorted(model.wanted.versions.items(), reverse=True):
+        for number, found in model.wanted_in_order():
             known = model.versions.get(number)
             if known is None or (known.state is State.END and _is_worth_a_try(known, found)):
                 self._start(model, number, found)
@@ -258,8 +272,9 @@ class Registry:
         serving = [
             item for item in model.in_state(State.AVAILABLE) if item.number in model.wanted.versions
         ]
+        needed = model.wanted.versions.keys() | model.still_named()
         for version in list(model.versions.values()):
-            if version.number in model.wanted.versions:
+            if version.number in needed:
                 continue
             if version.state in (State.START, State.LOADING):
                 self._give_up(version)

@@ -56,9 +56,8 @@ class Wanted:
 
     versions: dict[int, Found] = field(default_factory=dict)
     labels: dict[str, int] | None = None
-    """Labels that move once their version is loaded; None leaves labels to the configuration."""
-    stable: int | None = None
-    """The version for requests that name none; None means the highest loaded."""
+    """Labels that move once their version is loaded; None leaves labels to the configuration.
+    Requests that name no version get `stable`, or else the highest that is loaded."""
 
 
 @dataclass
@@ -102,11 +101,9 @@ class ModelSource:
         if self._watch is None:
             self._watch = LedgerWatch(str(self.base_path))
         self._ledger = self._watch.poll() or self._ledger or Ledger()
-        labels = {
-            str(label): number for label, number in self._ledger.labels.items() if number in numbers
-        }
-        versions = {number: _found(numbers[number]) for number in labels.values()}
-        return Wanted(versions, labels, labels.get("stable"))
+        labels = {str(label): number for label, number in self._ledger.labels.items()}
+        there = [number for number in labels.values() if number in numbers]
+        return Wanted({number: _found(numbers[number]) for number in there}, labels)
 
 
 def version_number(name: str) -> int | None:

@@ -88,7 +88,7 @@ def test_it_is_told_which_of_several_models_is_served(
         (tmp_path / version).mkdir(parents=True)
         os.utime(tmp_path / version, (1e9 - age, 1e9 - age))
     told = invoke("serve", "--output", str(tmp_path)).stderr
-    assert "taking taxi, the last that was pushed" in told
+    assert "using taxi, the last that was pushed" in told
     assert f"--model_base_path={tmp_path}/a/serving/old --model_name=old" in told
     named = invoke("serve", "--output", str(tmp_path), "--model_base_path", "/m")
     alone = invoke("serve", "--output", str(tmp_path / "b"))

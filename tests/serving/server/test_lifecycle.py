@@ -250,22 +250,23 @@ def test_reload_by_grpc_adds_and_removes_models(models: Any, tmp_path: Path) -> 
         assert ask(server, "other") == 2.5
 
 
+def push(base: str, models: Any, name: str, push_as: Any = "stable") -> int:
+    """Pushes a model as one more run would."""
+    pushed = versions.push(
+        open_store(base),
+        open_tree(str(models.root / name)),
+        versions.Origin(model="m", run_id=str(time.monotonic_ns())),
+        versions.Terms(push_as=push_as),
+    )
+    return pushed.version
+
+
 def test_ledger_decides_what_is_served(models: Any, tmp_path: Path) -> None:
     base = str(tmp_path / "m")
-
-    def push(name: str, run: str, push_as: Any = "stable") -> int:
-        pushed = versions.push(
-            open_store(base),
-            open_tree(str(models.root / name)),
-            versions.Origin(model="m", run_id=run),
-            versions.Terms(push_as=push_as),
-        )
-        return pushed.version
-
-    first = push("half_plus_two", "1")
+    first = push(base, models, "half_plus_two")
     with served(Path(base)) as server, Load(server) as load:
         assert ask(server) == 2.5
-        second = push("half_plus_three", "2", "canary")
+        second = push(base, models, "half_plus_three", "canary")
         wait_until(lambda: canary(server) == 3.5)
         assert ask(server) == 2.5
         assert states(server) == {first: "AVAILABLE", second: "AVAILABLE"}
@@ -276,6 +277,42 @@ def test_ledger_decides_what_is_served(models: Any, tmp_path: Path) -> None:
         wait_until(lambda: ask(server) == 2.5)
         assert time.monotonic() - begun < 5
     assert load.failures == []
+
+
+def test_a_canary_never_stands_in_for_a_stable_version_that_does_not_load(
+    models: Any, tmp_path: Path
+) -> None:
+    base = str(tmp_path / "m")
+    first, second = (push(base, models, "half_plus_two") for _ in range(2))
+    third = push(base, models, "half_plus_three", "canary")
+    rollout.retire(base, "canary")
+    rollout.rollback(base)
+    with served(Path(base), max_num_load_retries=0) as server, Load(server) as load:
+        assert states(server) == {first: "AVAILABLE"}
+        third = push(base, models, "half_plus_three", "canary")
+        rollout.promote(base, second)
+        (Path(base) / str(second) / "saved_model.pb").write_bytes(b"damaged")
+        wait_until(lambda: canary(server) == 3.5)
+        wait_until(lambda: states(server).get(second) == "END")
+        assert ask(server) == 2.5
+        assert states(server)[first] == "AVAILABLE"
+        shutil.rmtree(Path(base) / str(first))
+        time.sleep(0.3)
+        assert ask(server) == 2.5
+        rollout.promote(base, third)
+        wait_until(lambda: ask(server) == 3.5)
+        wait_until(lambda: states(server)[first] == "END")
+    assert load.failures == []
+
+
+def test_a_start_waits_for_stable_not_for_the_canary(models: Any, tmp_path: Path) -> None:
+    base = str(tmp_path / "m")
+    push(base, models, "half_plus_two")
+    push(base, models, "half_plus_three", "canary")
+    with served(Path(base)) as server:
+        assert ask(server) == 2.5
+        wait_until(lambda: canary(server) == 3.5)
+        assert ask(server) == 2.5
 
 
 def canary(server: Any) -> Any:
