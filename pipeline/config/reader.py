@@ -67,7 +67,10 @@ def read_project(file: Path, overrides: Sequence[str] = ()) -> Project:
     values: Any = document.values
     for override in overrides:
         values = _overridden(values, override)
-    given = frozenset(_keys(override) for override in overrides)
+    given = frozenset(
+        tuple(int(part) if part.isdigit() else part for part in _keys(override))
+        for override in overrides
+    )
     document = Document(document.file, values, document.lines, given)
     check_numbers(document, Config)
     try:

@@ -95,7 +95,7 @@ def _clauses(
             f"add `{path[-1]}: …`, for example `{path[-1]}: {example}`",
         )
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return _tag_clauses(fault, place)
+        return _tag_clauses(fault, path, document, model)
     return _value_clauses(fault, [each["type"] for each in same], place, model)
 
 
@@ -112,26 +112,26 @@ def _value_clauses(
     return what, wording.acceptable(options), wording.remedy(options, kinds, given)
 
 
-def _tag_clauses(fault: ErrorDetails, place: str) -> tuple[str, str, str]:
+def _tag_clauses(
+    fault: ErrorDetails, path: KeyPath, document: Document, model: type[BaseModel]
+) -> tuple[str, str, str]:
     """Words a wrong or missing `kind:` of a feature or another choice among sections."""
     ctx: dict[str, Any] = fault.get("ctx", {})
     key = str(ctx.get("discriminator", "'kind'")).strip("'")
     given = fault.get("input")
-    known = _quoted(str(ctx.get("expected_tags", "")))
+    fields = [option.get("properties", {}) for option in allowed(model, fault["loc"])]
+    known = [each[key]["const"] for each in fields if key in each]
+    place = document.place((*path, key))
+    expected = f"{key}: one of {', '.join(map(repr, known))}"
     if fault["type"] == "union_tag_not_found":
-        return f"{place}: '{key}' is missing.", f"a section with `{key}: …`", f"add `{key}: …`"
+        return f"{place}: the key is missing.", expected, f"add, for example, `{key}: {known[0]}`"
     tag = given.get(key) if isinstance(given, dict) else ctx.get("tag", "")
     near = wording.nearest_word(str(tag), known)
     return (
         f"{place}: unknown {key} {wording.shown(tag)}.",
-        f"{key}: one of {', '.join(map(repr, known))}",
+        expected,
         f"write '{near}'" if near else f"write, for example, `{key}: {known[0]}`",
     )
-
-
-def _quoted(choices: str) -> list[str]:
-    """Reads the words out of pydantic's "'a', 'b' or 'c'"."""
-    return choices.split("'")[1::2]
 
 
 def _is_about_key(fault: ErrorDetails) -> bool:

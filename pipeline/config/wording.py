@@ -47,10 +47,13 @@ _SYNONYMS = {
     "timestamp": ("date", "datetime", "time", "moment"),
     "bucketized": ("bucket", "bin", "binned", "quantile", "range"),
     "log_numeric": ("log", "logarithm", "log1p"),
-    "binary": ("classification", "classifier", "yes_no", "logistic"),
+    "binary": ("classification", "classifier", "classify", "yes_no", "logistic"),
     "multiclass": ("multi", "categorical", "softmax", "multinomial"),
     "regression": ("regressor", "numeric", "number", "continuous"),
     "csv": ("tsv", "text", "txt"),
+    "string": ("text", "str", "object", "category"),
+    "int64": ("int", "integer", "long"),
+    "float64": ("float", "double", "number", "numeric"),
 }
 
 _TROUBLE = {
@@ -115,10 +118,9 @@ def shown(given: object) -> str:
 def acceptable(options: Iterable[Schema]) -> str:
     """Words what a key accepts: `a whole number from 2 to 10,000`."""
     options = list(options)
-    tags = [tag for option in options for tag in _tags(option)]
-    if len(tags) > 1:
-        choices = ", ".join(f"'{value}'" for _, value in tags)
-        return f"a mapping with {tags[0][0]}: one of {choices}"
+    key, tags = _choice(options)
+    if key:
+        return f"a mapping with {key}: one of {', '.join(map(repr, tags))}"
     words = [_words_of(option) for option in options if option.get("type") != "null"]
     return " or ".join(dict.fromkeys(words)) or "another value"
 
@@ -133,6 +135,8 @@ def remedy(options: Sequence[Schema], kinds: Sequence[str], given: object) -> st
         return f"give the key a value such as {_example(options)}, or remove it"
     if set(kinds) & {"string_type", "literal_error"} and _takes_text(options, given):
         return f"write it in quotes: '{_yaml(given)}'"
+    if isinstance(given, str) and given and (mapping := _as_mapping(options, given)):
+        return f"write {mapping}"
     if "tuple_type" in kinds and _is_plain(given) and given != "":
         return f"write it as a list: [{_yaml(given)}]"
     if kinds == ["string_too_long"]:
@@ -213,9 +217,9 @@ def _choices(option: Schema) -> list[str]:
 
 def _example(options: Sequence[Schema]) -> str:
     """A value that fits one of the options, as YAML."""
-    tags = [tag for option in options for tag in _tags(option)]
-    if len(tags) > 1:
-        return f"{{{tags[0][0]}: {tags[0][1]}, …}}"
+    key, tags = _choice(options)
+    if key:
+        return f"{{{key}: {tags[0]}, …}}"
     for option in options:
         if _has_plain_default(option):
             return _yaml(option["default"])
@@ -252,10 +256,23 @@ def _has_plain_default(option: Schema) -> bool:
     return _is_plain(default) and default != ""
 
 
-def _tags(option: Schema) -> list[tuple[str, str]]:
-    """Key and value by which a union tells this section from its others."""
-    fields: dict[str, Schema] = option.get("properties", {})
-    return [(key, field["const"]) for key, field in fields.items() if "const" in field]
+def _choice(options: Sequence[Schema]) -> tuple[str, list[str]]:
+    """The key whose value chooses one of several sections, and its values; "" if there is none."""
+    fields: list[Schema] = [option["properties"] for option in options if "properties" in option]
+    for key in fields[0] if len(fields) > 1 else ():
+        values = [each.get(key, {}).get("const") for each in fields]
+        if None not in values and len(set(values)) == len(values):
+            return key, values
+    return "", []
+
+
+def _as_mapping(options: Sequence[Schema], given: str) -> str:
+    """Turns a bare name into the mapping that was meant: `label: tips`; "" if none is obvious."""
+    keys = {key for option in options for key in option.get("properties", {})}
+    if "column" in keys and "expression" in keys:
+        return f"{{column: {given}}}"
+    key, tags = _choice(options)
+    return f"{{name: {given}, {key}: {tags[0]}}}" if key and "name" in keys else ""
 
 
 def _takes_text(options: Sequence[Schema], given: object) -> bool:

@@ -67,7 +67,8 @@ def test_every_example_is_a_valid_configuration(example: Path) -> None:
 MISTAKES = [
     ("task: regression", "task: regresion", "line 6, key 'task'", "write 'regression'"),
     ("task: regression", "task: classification", "line 6, key 'task'", "write 'binary'"),
-    ("kind: numeric", "kind: numerik", "line 8, key 'features[0]'", "write 'numeric'"),
+    ("kind: numeric", "kind: numerik", "line 8, key 'features[0].kind'", "write 'numeric'"),
+    (", kind: numeric", "", "line 8, key 'features[0].kind'", "add, for example, `kind: numeric`"),
     ("kind: numeric", "kind: text", "unknown kind 'text'", "write 'categorical'"),
     ("kind: numeric", "kind: date", "unknown kind 'date'", "write 'timestamp'"),
     ("kind: numeric", "kind: 7", "unknown kind 7", "write, for example, `kind: numeric`"),
@@ -106,6 +107,9 @@ MISTAKES = [
         "task: binary",
     ),
     ("label: {column: tip}", "label: {column: tip", "line 6", "not valid YAML"),
+    ("label: {column: tip}", "label: tip", "'tip' is no mapping", "write {column: tip}"),
+    ("{name: miles, kind: numeric}", "miles", "line 8", "write {name: miles, kind: numeric}"),
+    ("name: trips\ndata:", "name: trips\ndata:\n  types: {a: text}", "types.a'", "write 'string'"),
     ("task: regression", "task: regression\nrun_fn: train", "line 7, key 'run_fn'", "letters"),
     ("task: regression", "task: regression\npreprocessing_fn: a.b", "line 7", "run_fn"),
     ("{steps: 100}", "{class_weight: balanced}", "line 10, key 'training.class_weight'", "binary"),
@@ -165,6 +169,7 @@ def test_override_replaces_one_value_and_nothing_else(tmp_path: Path) -> None:
         ("training.step=3", "write 'steps'"),
         ("training.steps=[", "not valid YAML"),
         ("training.steps=few", "a whole number"),
+        ("features.0.kind=text", "write 'categorical'"),
     ],
 )
 def test_wrong_override_is_refused(tmp_path: Path, override: str, said: str) -> None:
