@@ -22,11 +22,13 @@ from tfx.types.artifact import Artifact, Property, PropertyType
 from tfx.types.channel import BaseChannel, Channel
 from tfx.utils import io_utils
 
+from components.anomaly_kinds import Severity
 from components.column_statistics import STATISTICS_FILE, SplitStatistics, read_statistics
 from components.drift import Drift
 from components.gate_findings import find_all, measure_drift
 from components.gate_policy import GatePolicy
 from components.gate_verdict import VERDICT_FILE, Verdict
+from components.line_breaks import find_line_breaks
 from components.offending_rows import with_places
 
 if TYPE_CHECKING:
@@ -185,6 +187,7 @@ def _judge(
     if source is not None:
         examples = inputs.get("examples", [])
         span = max((each.span for each in examples if each.span), default=None)
+        breaks = find_line_breaks(statistics, source, span, policy)
         findings = with_places(
             findings,
             source,
@@ -192,6 +195,9 @@ def _judge(
             span,
             limit=policy.data.offending_rows,
             masked=policy.data.masked_columns,
+        )
+        findings = sorted(
+            [*findings, *breaks], key=lambda each: list(Severity).index(each.severity)
         )
     return Verdict(
         findings=tuple(findings),

@@ -36,6 +36,8 @@ class AnomalyKind(StrEnum):
     """NaN or infinities."""
     INVALID_TEXT = "invalid_text"
     """Bytes that are no UTF-8."""
+    LINE_BREAK = "line_break"
+    """Text with a line break inside, which no vocabulary can hold."""
     VALUE_COUNT = "value_count"
     """More values in one row than the schema allows."""
     CONSTANT = "constant"

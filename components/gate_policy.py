@@ -21,6 +21,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 _DEFAULT_SEVERITY: dict[AnomalyKind, Severity] = {
     AnomalyKind.NEW_COLUMN: Severity.WARNING,
     AnomalyKind.CONSTANT: Severity.WARNING,
+    AnomalyKind.LINE_BREAK: Severity.WARNING,
     AnomalyKind.SCHEMA: Severity.WARNING,
     AnomalyKind.DRIFT: Severity.WARNING,
     AnomalyKind.OTHER: Severity.WARNING,

@@ -7,8 +7,9 @@ source is read once more, block by block, until enough rows of each finding are 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from components.span_paths import resolve_spans
 from components.table_block import TableBlock
 from serving.errors import UserError
 
-__all__ = ["with_places"]
+__all__ = ["place_of", "source_blocks", "with_places"]
 
 Mask = npt.NDArray[np.bool_]
 Test = Callable[[pa.Array], pa.Array]
@@ -132,16 +133,26 @@ def _search(
     limit: int,
     masked: Sequence[str],
 ) -> None:
-    found = resolve_spans(plan.splits.patterns(source["path"]), span)
-    for split, file in split_files(plan.splits, found.paths, plan.table_format.suffixes):
+    for block, file, splits in source_blocks(plan, source, span):
         open_searches = [each for each in searches if len(each.places) < limit]
         if not open_searches:
             return
+        for search in open_searches:
+            _look(search, block, file, plan, splits(), limit, masked)
+
+
+def source_blocks(
+    plan: IngestionPlan, source: Mapping[str, Any], span: int | None
+) -> Iterator[tuple[TableBlock, DataFile, Callable[[], Any]]]:
+    """Reads the source once more: its blocks, their file, and what tells each row's split.
+
+    A split is the index of its name; -1 is a row that never became an example.
+    """
+    found = resolve_spans(plan.splits.patterns(source["path"]), span)
+    for split, file in split_files(plan.splits, found.paths, plan.table_format.suffixes):
         for block in plan.table_format.read(file):
-            own = block.batch.num_rows and _splits_of_rows(block, file, plan, split)
-            for search in open_searches:
-                if block.batch.num_rows and len(search.places) < limit:
-                    _look(search, block, file, plan, own, limit, masked)
+            if block.batch.num_rows:
+                yield block, file, cache(partial(_splits_of_rows, block, file, plan, split))
 
 
 def _look(
@@ -163,10 +174,14 @@ def _look(
     for row in np.flatnonzero(at_fault & (splits == wanted)):
         if len(search.places) == limit:
             return
-        search.places.append(_place(int(row), name, block, file, masked))
+        search.places.append(place_of(int(row), name, block, file, masked))
 
 
-def _place(row: int, name: str, block: TableBlock, file: DataFile, masked: Sequence[str]) -> Place:
+def place_of(
+    row: int, name: str, block: TableBlock, file: DataFile, masked: Sequence[str]
+) -> Place:
+    """Names a row of a block and quotes its cells."""
+
     def shown(column: str) -> str | None:
         value = block.batch.column(column)[row].as_py()
         if value is None:

@@ -420,8 +420,8 @@ def test_column_of_fractions_stays_one_where_a_span_holds_whole_numbers_only(
     for span, amounts in ((1, ("0.5", "2")), (2, ("1", "2")), (3, ("1", "x"))):
         folder = tmp_path / f"span-{span}"
         folder.mkdir()
-        rows = "".join(f"{n},{amounts[n % 2]}\n" for n in range(60))
-        (folder / "t.csv").write_text("id,amount\n" + rows)
+        lines = "".join(f"{n},{amounts[n % 2]}\n" for n in range(60))
+        (folder / "t.csv").write_text("id,amount\n" + lines)
     path = str(tmp_path / "span-{SPAN}" / "t.csv")
     kinds = []
     for span in (1, 2, 3):
