@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.metrics import METRICS
 from pipeline.report import fragments, pictures
 
 __all__ = ["confusion", "parts", "roc_points"]
 
 _COUNT = "example_count"
+_BOUNDS = {name: one.bounds for metrics in METRICS.values() for name, one in metrics.items()}
 
 
 def parts(summary: dict[str, Any]) -> list[str]:
@@ -17,53 +19,51 @@ def parts(summary: dict[str, Any]) -> list[str]:
     Args:
         summary: what `components.evaluator` wrote as `summary.json`.
     """
-    made = [_verdict(summary), *_slices(summary)]
-    points = roc_points(summary)
-    if points:
-        diagonal = pictures.Line("chance", [(0.0, 0.0), (1.0, 1.0)])
-        curve = pictures.Line("candidate", [(false, true) for _, false, true in points])
-        made += [
-            fragments.heading("ROC curve, all rows"),
-            pictures.line_chart([curve, diagonal], x="false positive rate", y="true positive rate"),
-        ]
-    made += _more_curves(summary)
     table = confusion(summary)
+    pictures_of = [_roc(summary), _precision_and_recall(summary), _calibration(summary)]
     if table is not None:
         labels, counts = table
-        made += [
-            fragments.heading("Confusion matrix, all rows"),
-            fragments.matrix(labels, counts, corner="true ↓  predicted →"),
-        ]
-    return made
+        matrix = fragments.matrix(labels, counts, corner="true ↓  predicted →")
+        pictures_of.append(fragments.heading("Confusion matrix, all rows") + matrix)
+    return [_verdict(summary), *_slices(summary), fragments.side_by_side(pictures_of)]
 
 
-def _more_curves(summary: dict[str, Any]) -> list[str]:
-    """Precision over recall, and what was so over what was said."""
-    made = []
+def _roc(summary: dict[str, Any]) -> str:
+    points = roc_points(summary)
+    if not points:
+        return ""
+    diagonal = pictures.Line("chance", [(0.0, 0.0), (1.0, 1.0)])
+    curve = pictures.Line("candidate", [(false, true) for _, false, true in points])
+    chart = pictures.line_chart([curve, diagonal], x="false positive rate", y="true positive rate")
+    return fragments.heading("ROC curve, all rows") + chart
+
+
+def _precision_and_recall(summary: dict[str, Any]) -> str:
     points = []
     for row in sorted(summary.get("thresholds", []), key=lambda each: each["threshold"]):
         said = row["true_positives"] + row["false_positives"]
         positives = row["true_positives"] + row["false_negatives"]
         if said and positives:
             points.append((row["true_positives"] / positives, row["true_positives"] / said))
-    if points:
-        made += [
-            fragments.heading("Precision and recall, all rows"),
-            pictures.line_chart([pictures.Line("candidate", points)], x="recall", y="precision"),
-        ]
+    if not points:
+        return ""
+    chart = pictures.line_chart([pictures.Line("candidate", points)], x="recall", y="precision")
+    return fragments.heading("Precision and recall, all rows") + chart
+
+
+def _calibration(summary: dict[str, Any]) -> str:
+    """What was so over what was said."""
     buckets = summary.get("calibration", [])
-    if buckets:
-        said_so = [(row["mean_prediction"], row["mean_label"]) for row in buckets]
-        perfect = pictures.Line("perfect", [(0.0, 0.0), (1.0, 1.0)])
-        made += [
-            fragments.heading("Calibration, all rows"),
-            pictures.line_chart(
-                [pictures.Line("candidate", said_so), perfect],
-                x="mean prediction",
-                y="share that was so",
-            ),
-        ]
-    return made
+    if not buckets:
+        return ""
+    said_so = [(row["mean_prediction"], row["mean_label"]) for row in buckets]
+    perfect = pictures.Line("perfect", [(0.0, 0.0), (1.0, 1.0)])
+    chart = pictures.line_chart(
+        [pictures.Line("candidate", said_so), perfect],
+        x="mean prediction",
+        y="share that was so",
+    )
+    return fragments.heading("Calibration, all rows") + chart
 
 
 def roc_points(summary: dict[str, Any]) -> list[tuple[float, float, float]]:
@@ -119,35 +119,43 @@ def _slices(summary: dict[str, Any]) -> list[str]:
     if not rows:
         return []
     names = [name for name in rows[0]["metrics"] if name != _COUNT]
-    lines: list[list[object]] = []
+    lines = []
     for row in rows:
         name = ", ".join(f"{column}={value}" for column, value in row["slice"].items())
-        metrics = row["metrics"]
-        lines.append(
-            [
-                name or "all rows",
-                f"{metrics.get(_COUNT, 0):,.0f}",
-                *[
-                    _with_interval(metrics.get(metric), row.get("intervals", {}).get(metric))
-                    for metric in names
-                ],
-            ]
-        )
-        if row["baseline"] and not row["slice"]:
-            baseline = [_shown(row["baseline"].get(metric)) for metric in names]
-            lines.append(["last blessed model", "", *baseline])
+        rows_of = f"{row['metrics'].get(_COUNT, 0):,.0f}"
+        lines.append([name or "all rows", rows_of, *[_cell(row, metric) for metric in names]])
+    notes = []
+    if any(row.get("intervals") for row in rows):
+        notes.append("95 % intervals stand below the values")
+    if summary["compared"]:
+        notes.append("the change against the last blessed model on the same rows behind Δ")
     return [
         fragments.heading("Metrics by slice"),
-        fragments.table(("slice", "rows", *names), lines),
+        fragments.paragraph(f"{len(rows):,} slices; " + ", ".join(notes)) if notes else "",
+        fragments.table(
+            ("slice", "rows", *names), lines, right=range(1, len(names) + 2), limit=1000
+        ),
     ]
 
 
-def _with_interval(value: float | None, interval: list[float] | None) -> str | None:
-    shown = _shown(value)
-    if shown is None or interval is None:
-        return shown
-    return f"{shown} ({fragments.number(interval[0])} to {fragments.number(interval[1])})"
+def _cell(row: dict[str, Any], metric: str) -> str | None:
+    """A metric, below it its interval, and how it has changed."""
+    value = row["metrics"].get(metric)
+    if value is None:
+        return None
+    lines = [fragments.number(value)]
+    interval = row.get("intervals", {}).get(metric)
+    if interval is not None:
+        low, high = (fragments.number(_within(end, metric)) for end in interval)
+        lines.append(f"{low} to {high}")
+    before = (row["baseline"] or {}).get(metric)
+    if before is not None:
+        lines.append(f"Δ {value - before:+.4f}")
+    return "\n".join(lines)
 
 
-def _shown(value: float | None) -> str | None:
-    return None if value is None else fragments.number(value)
+def _within(value: float, metric: str) -> float:
+    """An interval is worked out as if its metric had no bounds; none is shown beyond them."""
+    low, high = _BOUNDS.get(metric, (None, None))
+    value = value if low is None else max(value, low)
+    return value if high is None else min(value, high)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "number",
     "page",
     "paragraph",
+    "side_by_side",
     "table",
     "verdict",
 ]
@@ -34,7 +35,8 @@ h1{font-size:20px;margin:0 0 8px}h2{font-size:16px;margin:20px 0 6px}
 p{margin:6px 0;max-width:70em}
 table{border-collapse:collapse;margin:6px 0}
 th,td{padding:3px 10px 3px 0;text-align:left;vertical-align:top;border-bottom:1px solid #e4e7eb}
-th{font-weight:600;color:#52606d}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+th{font-weight:600;color:#52606d}td.n,th.n{text-align:right;
+font-variant-numeric:tabular-nums}td.n{white-space:pre}
 td.mark{color:#ba2525;font-weight:600}
 .verdict{padding:8px 12px;border-left:4px solid #9aa5b1;background:#f5f7fa;margin:8px 0}
 .good{border-color:#2f8132}.bad{border-color:#ba2525}
@@ -85,6 +87,7 @@ def table(
     rows: Iterable[Sequence[object]],
     *,
     marked: Iterable[tuple[int, int]] = (),
+    right: Collection[int] = (),
     limit: int = 200,
 ) -> str:
     """Rows under a header; numbers stand right.
@@ -93,12 +96,14 @@ def table(
         header: names of the columns.
         rows: one value per column.
         marked: row and column of cells that stand out.
+        right: columns of numbers that are given as text, perhaps in several lines.
         limit: rows shown at most; the rest is counted.
     """
     every = [list(row) for row in rows]
     stand_out = set(marked)
     numeric = [
-        bool(every) and all(isinstance(row[column], int | float) for row in every)
+        column in right
+        or (bool(every) and all(isinstance(row[column], int | float) for row in every))
         for column in range(len(header))
     ]
     lines = []
@@ -139,6 +144,12 @@ def matrix(labels: Sequence[str], counts: Sequence[Sequence[float]], *, corner: 
         f"<div class='scroll'><table><thead><tr><th>{escaped(corner)}</th>{heads}</tr></thead>"
         f"<tbody>{''.join(lines)}</tbody></table></div>\n"
     )
+
+
+def side_by_side(parts: Iterable[str]) -> str:
+    """Pieces next to each other where there is room, below each other where not."""
+    cells = "".join(f"<div>{part}</div>" for part in parts if part)
+    return f"<div class='two'>{cells}</div>\n" if cells else ""
 
 
 def distances(rows: Iterable[Mapping[str, Any]], *, limit: int = 100) -> str:

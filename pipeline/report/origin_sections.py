@@ -69,7 +69,7 @@ def _branch(ancestor: Ancestor) -> str:
         return f"<li>{head}, see above</li>"
     made = f" made by {ancestor.node} in run {ancestor.run_id}" if ancestor.node else ""
     facts = "".join(
-        f"<br>{escaped(name.replace('_', ' '))}: <code>{escaped(value)}</code>"
+        f"<br>{escaped(name.replace('_', ' '))}: <code>{escaped(_shown(name, value))}</code>"
         for name, value in ancestor.facts.items()
     )
     below = "".join(map(_branch, ancestor.sources))
@@ -78,3 +78,8 @@ def _branch(ancestor: Ancestor) -> str:
         + (f"<ul>{below}</ul>" if below else "")
         + "</li>"
     )
+
+
+def _shown(name: str, value: object) -> str:
+    is_count = isinstance(value, int) and name.startswith("rows_")
+    return f"{value:,}" if is_count else str(value)

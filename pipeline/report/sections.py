@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import yaml
@@ -80,13 +80,17 @@ def _outcome(run: Run) -> Section:
         else None,
         "code digest": code.get("digest"),
         "span": properties.get("span") or None,
-        "rows": ", ".join(f"{name} {count:,}" for name, count in rows.items()) or None,
+        "rows": ", ".join(f"{name} {rows[name]:,}" for name in _train_first(rows)) or None,
         "versions": ", ".join(f"{name} {one}" for name, one in record.get("versions", {}).items())
         or None,
     }
     banner = fragments.verdict(_sentence(told.outcome), _TONES.get(run.outcome, "neutral"), reasons)
     shown = {name: value for name, value in facts.items() if value is not None}
     return Section("outcome", "Outcome", banner + fragments.facts(shown))
+
+
+def _train_first(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: (name != "train", name))
 
 
 def _steps(run: Run) -> Section | None:

@@ -196,8 +196,9 @@ def _trainer(outcome: StepOutcome) -> list[str]:
                 "steps per second": fragments.number(history["steps_per_s"]),
             }
         ),
-        fragments.heading("Loss"),
-        pictures.line_chart(_without_gaps(loss), x="steps", y="loss"),
+    ]
+    charts = [
+        fragments.heading("Loss") + pictures.line_chart(_without_gaps(loss), x="steps", y="loss"),
     ]
     names = [name for name in (looks[-1]["metrics"] if looks else {}) if name != "loss"]
     if names:
@@ -205,11 +206,11 @@ def _trainer(outcome: StepOutcome) -> list[str]:
             pictures.Line(name, [(look["step"], look["metrics"].get(name)) for look in looks])
             for name in names
         ]
-        parts += [
-            fragments.heading("On the eval split"),
-            pictures.line_chart(_without_gaps(lines), x="steps", y="metric"),
-        ]
-    return parts
+        charts.append(
+            fragments.heading("On the eval split")
+            + pictures.line_chart(_without_gaps(lines), x="steps", y="metric")
+        )
+    return [*parts, fragments.side_by_side(charts)]
 
 
 def _without_gaps(lines: list[pictures.Line]) -> list[pictures.Line]:
@@ -294,17 +295,13 @@ def _pusher(outcome: StepOutcome) -> list[str]:
 def _captured(outcome: StepOutcome) -> list[str]:
     artifact = outcome.output("examples")
     properties = artifact.properties if artifact else {}
-    first, last = (
-        datetime.datetime.fromtimestamp(int(properties.get(name, 0)) / 1000).astimezone()
-        for name in ("first_ms", "last_ms")
-    )
     return [
         fragments.facts(
             {
                 "rows": f"{properties.get('rows_serving', 0):,}",
                 "answered by version": properties.get("served_version"),
                 "which was made by run": properties.get("run_id"),
-                "captured": f"{first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M %Z}",
+                "captured": f"{properties.get('first')} to {properties.get('last')}",
             }
         )
     ]

@@ -5,7 +5,9 @@
   const colours = ["var(--c1)", "var(--c2)", "var(--c3)", "var(--c4)", "var(--c5)"];
   const style = { background: "transparent", fontSize: "12px", overflow: "visible" };
   const short = (text, length) => (text.length > length ? text.slice(0, length - 1) + "…" : text);
-  const percent = (share) => (share * 100).toLocaleString("en", { maximumFractionDigits: share < 0.01 ? 2 : 1 }) + " %";
+  const percent = (share) =>
+    share > 0.999 && share < 1 ? "> 99.9 %"
+      : (share * 100).toLocaleString("en", { maximumFractionDigits: share < 0.01 ? 2 : 1 }) + " %";
   const figure = (value) =>
     value === null || value === undefined ? "–"
       : typeof value === "string" ? value
@@ -116,9 +118,9 @@
     for (const { value, share } of values) totals.set(value, (totals.get(value) || 0) + share);
     const top = [...totals].sort((a, b) => b[1] - a[1]).slice(0, 8).map(([value]) => value);
     return Plot.plot({
-      width, height: top.length * (10 * series.length + 8) + 34, style, marginLeft: 118, marginTop: 4,
+      width, height: top.length * (10 * series.length + 8) + 34, style, marginLeft: 124, marginTop: 4,
       x: { label: null, percent: true, ticks: 4, tickFormat: (v) => v + " %" },
-      fy: { domain: top, label: null, tickFormat: (v) => short(v, 17), padding: 0.2 },
+      fy: { domain: top, label: null, tickFormat: (v) => short(v, 16), padding: 0.2 },
       y: { domain: series.map((one) => one.name), axis: null },
       ariaLabel: label,
       marks: [
