@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-__all__ = ["announce", "last_push", "meaning_of_probability", "pushes"]
+__all__ = ["announce", "last_push", "meaning_of_probability", "probability_of", "pushes"]
 
 OUTPUTS = Path("outputs")
 
@@ -50,6 +52,12 @@ def announce(chosen: Path, option: str, outputs: Path = OUTPUTS) -> None:
     console.print(Text("\n".join(told), style="dim"))
 
 
+def probability_of(label: Mapping[str, Any]) -> str:
+    """Turns a configuration's label into words: `that big_tip is true (tips > 0.2 * fare)`."""
+    rule = f" ({label['expression']})" if label.get("expression") else ""
+    return f"that {label['name']} is {label.get('positive', 'true')}{rule}"
+
+
 def meaning_of_probability(base: Path) -> str:
     """Words what a binary model gives the probability of, as its run's record has it.
 
@@ -57,14 +65,13 @@ def meaning_of_probability(base: Path) -> str:
         base: the folder of versions that a local run pushed to.
 
     Returns:
-        For instance `that big_tip is true (tips > 0.2 * fare)`; empty if no run is on record.
+        See `probability_of`; empty if no run is on record.
     """
     try:
         runs = json.loads((base / "ledger.json").read_text())["versions"]
         folder = base.parents[1] / "runs" / str(runs[-1]["run_id"])
         config = json.loads((folder / "summary.json").read_text())["record"]["config"]
         label = config["label"]
-        rule = f" ({label['expression']})" if label.get("expression") else ""
-        return f"that {label['name']} is {label.get('positive', 'true')}{rule}"
+        return probability_of(label)
     except (OSError, ValueError, LookupError, TypeError):
         return ""

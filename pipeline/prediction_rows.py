@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from serving.errors import UserError
 if TYPE_CHECKING:
     from serving.client import Predictions, SignatureInfo
 
-__all__ = ["csv_rows", "json_row", "print_json", "print_table"]
+__all__ = ["by_class", "csv_rows", "json_row", "legend", "print_json", "print_table"]
 
 ROWS_SHOWN = 50
 CLASSES_SHOWN = 8
@@ -141,7 +141,7 @@ def print_table(answers: list[Predictions], meaning: str = "") -> None:
     version = f", version {first.version}" if first.version is not None else ""
     rows: list[dict[str, Any]] = _readable([row for answer in answers for row in answer])
     console = Console(highlight=False, soft_wrap=True)
-    shown, more = _by_class(rows[:ROWS_SHOWN])
+    shown, more = by_class(rows[:ROWS_SHOWN])
     names = list(shown[0])
     show(
         console,
@@ -152,14 +152,14 @@ def print_table(answers: list[Predictions], meaning: str = "") -> None:
         ],
         [[str(number), *(_cell(row[name]) for name in names)] for number, row in enumerate(shown)],
     )
-    for note in (more, _legend(names, meaning)):
+    for note in (more, legend(names, meaning)):
         if note:
             console.print(Text(note, style="dim"))
     if len(rows) > ROWS_SHOWN:
         console.print(f"… and {len(rows) - ROWS_SHOWN:,} more; --json prints all of them")
 
 
-def _by_class(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+def by_class(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
     """Gives each class of a multiclass model a column with its probability.
 
     Returns:
@@ -184,7 +184,8 @@ def _by_class(rows: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
     return split, f"{hidden} less likely classes are not shown; --json has all" if hidden else ""
 
 
-def _legend(names: list[str], meaning: str) -> str:
+def legend(names: Sequence[str], meaning: str = "") -> str:
+    """Says what the column `probability` is the probability of; empty without such a column."""
     if "probability" in names:
         return f"probability: {meaning or 'of the positive class (yes, true, 1)'}"
     return ""

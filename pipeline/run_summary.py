@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.last_push import probability_of
 from pipeline.local_run import RunResult
+from pipeline.prediction_rows import by_class, legend
 
 if TYPE_CHECKING:
     from pipeline.serve_check import ServeCheck
@@ -50,7 +52,9 @@ def show(result: RunResult, console: Console) -> None:
         reason = "the model is not blessed" if result.outcome == "not_blessed" else result.reason
         console.print(Text.assemble(("not pushed", "yellow"), f": {reason}"), soft_wrap=True)
     if result.serve_check is not None:
-        _show_serve_check(result.serve_check, console)
+        label = result.record.get("config", {}).get("label")
+        meaning = probability_of(label) if label else ""
+        _show_serve_check(result.serve_check, meaning, console)
     console.print(_times(result))
     for name in ("report", "artifacts", "log"):
         if name in result.places:
@@ -104,25 +108,31 @@ def slice_name(columns: dict[str, Any]) -> str:
     return ", ".join(f"{column}={value}" for column, value in columns.items()) or "all rows"
 
 
-def _show_serve_check(check: ServeCheck, console: Console) -> None:
+def _show_serve_check(check: ServeCheck, meaning: str, console: Console) -> None:
     """Prints some cells of each row that was sent, and what the pushed version makes of it."""
     console.print()
     if check.trouble:
         line = f"{check.sentence} (kubetfx run --serve-check asks again)"
         console.print(line, style="yellow", markup=False, soft_wrap=True)
         return
-    columns = list(dict.fromkeys(name for one in check.asked for name in one.row))[:_COLUMNS_SHOWN]
-    outputs = list(check.asked[0].prediction)
+    sent = list(dict.fromkeys(name for one in check.asked for name in one.row))
+    columns = sent[:_COLUMNS_SHOWN]
+    predictions, more = by_class([one.prediction for one in check.asked])
+    outputs = list(predictions[0])
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(Text(name), overflow="ellipsis", max_width=24, style="dim")
     for name in outputs:
         table.add_column(Text(f"→ {name}"), overflow="ellipsis", max_width=32)
-    for one in check.asked:
+    for one, prediction in zip(check.asked, predictions, strict=True):
         cells = [one.row.get(name) for name in columns]
-        said = [one.prediction.get(name) for name in outputs]
+        said = [prediction.get(name) for name in outputs]
         table.add_row(*(Text(_cell(value)) for value in (*cells, *said)))
     console.print(table)
+    hidden = len(sent) - len(columns)
+    notes = [f"{hidden} more columns were sent" if hidden else "", more, legend(outputs, meaning)]
+    if any(notes):
+        console.print(Text("; ".join(filter(None, notes)), style="dim"), soft_wrap=True)
     console.print(f"served as version {check.version} of {check.model}: {check.sentence}")
 
 

@@ -57,6 +57,23 @@ def test_cells_are_shown_as_people_write_them(value: float, shown: str) -> None:
     assert f"\n{shown} " in stream.getvalue()
 
 
+def test_what_was_asked_and_answered_is_explained() -> None:
+    made = result()
+    made.record = {"config": {"label": {"name": "tipped", "expression": "tips > 1"}}}
+    row = {f"c{number}": 1.0 for number in range(9)}
+    made.serve_check = ServeCheck("1", "rare", [Asked(row, {"probability": 0.5})])
+    stream = io.StringIO()
+    run_summary.show(made, Console(file=stream, width=120))
+    told = "5 more columns were sent; probability: that tipped is true (tips > 1)"
+    assert told in stream.getvalue()
+    several = {"class": "b", "classes": ["a", "b"], "probabilities": [0.25, 0.75]}
+    made.serve_check = ServeCheck("1", "rare", [Asked({"c": 1.0}, several)])
+    stream = io.StringIO()
+    run_summary.show(made, Console(file=stream, width=120))
+    assert stream.getvalue().count("→ p(") == 2
+    assert "probabilities" not in stream.getvalue()
+
+
 def test_steps_are_counted_apart_from_what_is_shown_besides() -> None:
     stream = io.StringIO()
     run_summary.show(result(), Console(file=stream, width=120))
