@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from components.proto_classes import message_class
 from components.record_file import write_records
-from pipeline import explanation, run_history, skew_run
+from pipeline import cli, explanation, run_history, skew_run
 from pipeline.config import read_project
 from pipeline.report import page
 from serving.errors import UserError
@@ -155,6 +156,25 @@ def test_requests_like_the_training_data_are_no_skew_and_others_stop(
 
     allowed = look(pushed, other, "gates.skew={numeric: 0.9, categorical: 0.9}")
     assert allowed.stop is None
+
+
+def test_command_ends_with_the_gates_exit_code_and_one_document(
+    pushed: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    captured = capture(tmp_path / "captured", np.full(200, 23), 0.6)
+    words = [str(tmp_path), "--captured", str(captured), "--output", str(pushed.output)]
+    with pytest.raises(SystemExit) as end:
+        cli.main(["skew", *words, "--json"])
+    assert end.value.code == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["version"], told["skewed"]) == (VERSION, True)
+    assert told["findings"][0]["column"] == "hour"
+    with pytest.raises(SystemExit) as end:
+        cli.main(["skew", *words])
+    assert end.value.code == 3
+    shown = capsys.readouterr()
+    assert "200 rows answered by version" in shown.out
+    assert "error: serving: 'hour' is" in shown.err
 
 
 def test_version_that_the_ledger_does_not_know_is_told(pushed: Any, tmp_path: Path) -> None:
