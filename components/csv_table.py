@@ -126,6 +126,9 @@ class CsvFormat:
             column_names=list(columns),
             # One parsing task for the block: a row may hold line breaks.
             block_size=len(block.data) + 1,
+            # Arrow's pool now and then aborts a process that ends right after a read
+            # (apache/arrow issue 34314), and one block is parsed no faster by several threads.
+            use_threads=False,
         )
         parse = pa_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True)
         if not block.data.strip(b"\r\n"):

@@ -67,7 +67,8 @@ def _read_group(
     file: DataFile, parquet: Any, group: int, row: int, start: int, stop: int
 ) -> Iterator[TableBlock]:
     """Reads the rows from `start` to `stop` out of a row group that begins at `row`."""
-    for batch in parquet.iter_batches(_BLOCK_ROWS, row_groups=[group], use_threads=True):
+    # With threads Arrow can abort or hang at the process's end (apache/arrow issues 34314, 50482).
+    for batch in parquet.iter_batches(_BLOCK_ROWS, row_groups=[group], use_threads=False):
         first, last = max(start - row, 0), min(stop - row, batch.num_rows)
         if first < last:
             cells = _as_cells(file, batch.slice(first, last - first), row + first)

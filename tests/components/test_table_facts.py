@@ -3,6 +3,8 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from components import table_facts
@@ -127,6 +129,23 @@ def test_inspection_needs_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""
+
+
+def test_inspection_starts_no_pool_of_threads_that_could_abort_the_process(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b,c\n" + "1,2.5,x\n" * 5_000)
+    pq.write_table(pa.table({"a": [1, 2] * 5_000, "b": ["x", "y"] * 5_000}), tmp_path / "a.parquet")
+    script = (
+        "import os, sys\n"
+        "from components import table_facts, csv_table, parquet_table\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "table_facts.inspect(sys.argv[1] + '/a.csv', csv_table.CsvFormat())\n"
+        "table_facts.inspect(sys.argv[1] + '/a.parquet', parquet_table.ParquetFormat())\n"
+        "print(len(os.listdir('/proc/self/task')) - before)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    # One reads ahead; it idles when the process ends.
+    assert int(ran.stdout) <= 1
 
 
 def test_whole_numbers_at_the_ends_of_64_bits_are_summed_as_well(tmp_path: Path) -> None:
