@@ -184,7 +184,7 @@ def test_a_run_whose_model_is_too_slow_says_so_and_one_that_pushes_shows_predict
         "training: {steps: 20}\n"
     )
 
-    def run(*more: str) -> tuple[int, dict[str, Any], dict[str, str]]:
+    def run(*more: str) -> tuple[int, dict[str, Any], dict[str, str], str]:
         said = subprocess.run(
             [sys.executable, "-m", "pipeline", "run", ".", "-o", "out", *more, "--json"],
             cwd=tmp_path,
@@ -195,17 +195,25 @@ def test_a_run_whose_model_is_too_slow_says_so_and_one_that_pushes_shows_predict
         )
         assert said.stdout, said.stderr
         result = json.loads(said.stdout)
-        return said.returncode, result, {step["name"]: step["state"] for step in result["steps"]}
+        states = {step["name"]: step["state"] for step in result["steps"]}
+        details = {step["name"]: step["detail"] for step in result["steps"]}
+        return said.returncode, result, states, details["baseline"]
 
-    code, result, _ = run("-p", "infra_validation.max_p50_ms=0.0001")
+    code, result, _, _ = run("-p", "infra_validation.max_p50_ms=0.0001")
     assert code == 3
     assert result["outcome"] == "not_pushed"
     assert result["reason"].startswith("not blessed by the infra validation: too slow: ")
     assert "at most 0.0001 ms are allowed" in result["reason"]
     assert not result["infra"]["blessed"]
     assert result["serve_check"] is None
-    code, result, states = run()
+    # What was refused is no measure for the next model.
+    code, result, _, baseline = run("-p", "training.steps=15")
     assert code == 0
+    assert baseline == "no earlier blessed model"
+    pushed = result["pushed"]["version"]
+    code, result, states, baseline = run()
+    assert code == 0
+    assert pushed in baseline
     assert states["trainer"] == "cached"
     assert result["infra"]["blessed"]
     check = result["serve_check"]
@@ -213,7 +221,7 @@ def test_a_run_whose_model_is_too_slow_says_so_and_one_that_pushes_shows_predict
     assert check["rest_agrees"]
     assert [set(one["row"]) for one in check["asked"]] == [{"size", "kind"}] * 3
     assert all(0 <= one["prediction"]["probability"] <= 1 for one in check["asked"])
-    code, result, states = run()
+    code, result, states, _ = run()
     assert code == 0
     assert states["infra_validator"] == states["pusher"] == "cached"
     assert result["serve_check"] is None
