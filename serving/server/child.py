@@ -28,8 +28,10 @@ _LOOK_AGAIN_S = 0.2
 _LAST_BYTES = 4000
 _START_FAILED = re.compile(r"Failed to start server\. Error: (.*)", re.DOTALL)
 _MISTAKE = re.compile(r"^error: (.*)", re.DOTALL | re.MULTILINE)
-_NO_WORDS = re.compile(r"\s*(@ |\*\*\* |\d{4}-\d\d-\d\d \S+ INFO )")
-"""Lines of a C++ stack trace, and what a server logs while all is well."""
+_NO_WORDS = re.compile(
+    r"\s*(@ |\*\*\* |\d{4}-\d\d-\d\d \S+ INFO |[IWE]\d{4} \d\d:\d\d|WARNING: All log messages)"
+)
+"""Lines of a C++ stack trace, what a server logs while all is well, and TensorFlow's chatter."""
 
 
 class ServerEndedError(RuntimeError):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.server.child import ServerEndedError, started
+from serving.server.child import ServerEndedError, ServerProcess, started
 from serving.server.options import ServerOptions
 
 OPTIONS = ServerOptions(model_base_path="/nowhere", port=0, rest_api_port=-1)
@@ -48,6 +48,30 @@ def test_a_crash_is_told_with_its_signal(instead_of_the_server: Path, tmp_path: 
     instead_of_the_server.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
     told = _failure(tmp_path)
     assert told.startswith("the model server crashed with SIGSEGV while it was starting")
+
+
+def test_the_last_words_of_a_crash_are_those_that_say_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "crashing.py").write_text(
+        "import os\n"
+        "os.write(2, b'2026-11-23 11:00:00,1 INFO gRPC at 127.0.0.1:1\\n'\n"
+        "    b'F0000 00:00:1.2 tensor.cc:1] Check failed: 1 == dims() (1 vs. 2)\\n'\n"
+        "    b'*** Check failure stack trace: ***\\n    @ 0x7f  tsl::Fatal()\\n'\n"
+        "    b'E0000 00:00:1.2 cuda_platform.cc:52] failed call to cuInit\\n')\n"
+        "os.abort()\n"
+    )
+    server = ServerProcess("crashing", [], tmp_path / "log")
+    try:
+        with pytest.raises(ServerEndedError) as caught:
+            server.message(30)
+        assert caught.value.what == "crashed with SIGABRT while it was starting"
+        assert caught.value.said.endswith("Check failed: 1 == dims() (1 vs. 2)")
+        with pytest.raises(ServerEndedError, match="crashed with SIGABRT: F0000"):
+            server.check_alive()
+    finally:
+        server.end()
 
 
 def test_an_end_is_noticed_while_a_grandchild_holds_the_output(
