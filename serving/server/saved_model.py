@@ -6,6 +6,7 @@ against 160 µs for the signature function; the load is twice as fast as well, a
 `output_filter` leaves out is not computed. See docs/decisions/0030-serve-from-a-session.md.
 """
 
+import socket
 import threading
 import time
 from collections import OrderedDict
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.framework import graph_pb2
+from tensorflow.core.framework import function_pb2, graph_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow.python.framework import op_def_registry
 from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 from serving.server.status import Code, ServingStatus, from_runtime, invalid
@@ -243,6 +245,7 @@ def _restore(session: Any, folder: Path, tags: list[str]) -> meta_graph_pb2.Meta
     for node in graph_def.node:
         if node.op in ("PartitionedCall", "StatefulPartitionedCall"):
             node.attr["_disable_call_shape_inference"].b = True
+    _check_operations(graph_def.library)
     with session.graph.as_default():
         for piece in _functions_in_pieces(graph_def):
             tf.graph_util.import_graph_def(piece, name="")
@@ -250,6 +253,43 @@ def _restore(session: Any, folder: Path, tags: list[str]) -> meta_graph_pb2.Meta
     loader.restore_variables(session, saver)
     loader.run_init_ops(session, tags)
     return meta_graph
+
+
+def _check_operations(library: function_pb2.FunctionDefLibrary) -> None:
+    """Refuses operations in functions that are unknown, or have attributes that are.
+
+    That is what a look for shapes would have brought to light: a model whose operations this
+    program lacks, or that a later TensorFlow wrote.
+
+    Raises:
+        ServingStatus: NOT_FOUND or INVALID_ARGUMENT in TensorFlow's words.
+    """
+    attributes: dict[str, set[str]] = {}
+    functions = {function.signature.name for function in library.function}
+    for function in library.function:
+        for node in function.node_def:
+            if node.op in functions:
+                continue
+            if node.op not in attributes:
+                attributes[node.op] = _attributes(node.op)
+            unknown = [key for key in node.attr if key not in attributes[node.op] and key[0] != "_"]
+            if unknown:
+                raise invalid(
+                    f"NodeDef mentions attr '{unknown[0]}' not in Op<name={node.op}>. (Check "
+                    "whether your GraphDef-interpreting binary is up to date with your "
+                    "GraphDef-generating binary.)."
+                )
+
+
+def _attributes(operation: str) -> set[str]:
+    definition = op_def_registry.get(operation)
+    if definition is None:
+        raise ServingStatus(
+            Code.NOT_FOUND,
+            f"Op type not registered '{operation}' in binary running on {socket.gethostname()}. "
+            "Make sure the Op and Kernel are registered in the binary running in this process.",
+        )
+    return {attribute.name for attribute in definition.attr}
 
 
 def _functions_in_pieces(graph_def: graph_pb2.GraphDef) -> Iterator[graph_pb2.GraphDef]:

@@ -1,5 +1,6 @@
 """Loading must not hold up the requests that other versions answer meanwhile."""
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import importer
 
 from serving.server.saved_model import load
+from serving.server.status import Code, ServingStatus
 
 FUNCTIONS, STEPS = 30, 60
 
@@ -89,3 +92,34 @@ def test_every_function_of_a_large_graph_is_there(large: Path) -> None:
             assert answer.tolist() == [expected]
     finally:
         model.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told"),
+    [
+        (
+            lambda node: setattr(node, "op", "MyOwnOp"),
+            Code.NOT_FOUND,
+            "Op type not registered 'MyOwnOp' in binary running on",
+        ),
+        (
+            lambda node: setattr(node.attr["later"], "b", True),
+            Code.INVALID_ARGUMENT,
+            "NodeDef mentions attr 'later' not in Op<name=Mul>",
+        ),
+    ],
+)
+def test_what_cannot_run_is_told_before_anybody_asks(
+    large: Path, tmp_path: Path, change: Callable[[Any], None], code: Code, told: str
+) -> None:
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((large / "saved_model.pb").read_bytes())
+    for function in saved.meta_graphs[0].graph_def.library.function:
+        for node in function.node_def:
+            if node.op == "Mul":
+                change(node)
+    shutil.copytree(large, tmp_path / "1")
+    (tmp_path / "1" / "saved_model.pb").write_bytes(saved.SerializeToString())
+    with pytest.raises(ServingStatus, match=told) as caught:
+        load(tmp_path / "1")
+    assert caught.value.code is code
