@@ -26,39 +26,45 @@ def register(app: typer.Typer) -> None:
     app.command("skew")(skew_command)
 
 
+_Config = Annotated[
+    Path, typer.Argument(help="A pipeline.yaml, or the folder that holds one.", show_default=True)
+]
+_Captured = Annotated[
+    Path | None, typer.Option("--captured", "-c", help="Folder of `kubetfx serve --capture`.")
+]
+_Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="The runs' folder. [outputs/NAME]")
+]
+_Metadata = Annotated[
+    str | None,
+    typer.Option("--metadata", "-m", help="A cluster's metadata store. [$KUBETFX_METADATA_URL]"),
+]
+_Versions = Annotated[
+    str | None,
+    typer.Option("--versions", help="Folder or URL of the served versions. [where runs push]"),
+]
+_Version = Annotated[
+    int | None, typer.Option("--version", help="Whose requests. [the latest captured]")
+]
+_Compile = Annotated[
+    bool, typer.Option("--compile", help="Write kfp_specs/NAME_skew.yaml for Kubeflow instead.")
+]
+_Params = Annotated[
+    list[str], typer.Option("--param", "-p", help="Override a setting: gates.skew.numeric=0.05")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
 def skew_command(
-    config: Annotated[
-        Path,
-        typer.Argument(help="A pipeline.yaml, or the folder that holds one.", show_default=True),
-    ] = _DEFAULT_CONFIG,
-    captured: Annotated[
-        Path | None, typer.Option("--captured", "-c", help="Folder of `kubetfx serve --capture`.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The runs' folder. [outputs/NAME]")
-    ] = None,
-    metadata: Annotated[
-        str | None,
-        typer.Option(
-            "--metadata", "-m", help="A cluster's metadata store. [$KUBETFX_METADATA_URL]"
-        ),
-    ] = None,
-    versions: Annotated[
-        str | None,
-        typer.Option("--versions", help="Folder or URL of the served versions. [where runs push]"),
-    ] = None,
-    version: Annotated[
-        int | None, typer.Option("--version", help="Whose requests. [the latest captured]")
-    ] = None,
-    compile_to: Annotated[
-        bool,
-        typer.Option("--compile", help="Write kfp_specs/NAME_skew.yaml for Kubeflow instead."),
-    ] = False,
-    param: Annotated[
-        list[str],
-        typer.Option("--param", "-p", help="Override a setting: gates.skew.numeric=0.05"),
-    ] = [],  # noqa: B006  (Typer needs a plain default)
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    config: _Config = _DEFAULT_CONFIG,
+    captured: _Captured = None,
+    output: _Output = None,
+    metadata: _Metadata = None,
+    versions: _Versions = None,
+    version: _Version = None,
+    compile_to: _Compile = False,
+    param: _Params = [],  # noqa: B006  (Typer needs a plain default)
+    json: _Json = False,
 ) -> None:
     """Run the small pipeline that looks for serving skew; exit code 3 if there is some.
 

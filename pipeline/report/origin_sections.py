@@ -55,7 +55,12 @@ def ledger_parts(base: str) -> list[str]:
 
 def ancestry(run: Run) -> Section | None:
     """Makes the section; None if the run made nothing."""
-    for node, key in (("pusher", "pushed_model"), ("trainer", "model"), ("examples", "examples")):
+    for node, key in (
+        ("pusher", "pushed_model"),
+        ("trainer", "model"),
+        ("examples", "examples"),
+        ("skew", "verdict"),
+    ):
         artifact = run.output(node, key)
         if artifact is not None and run.store is not None:
             root = lineage.of_artifact(run.store, artifact.id, key)

@@ -40,6 +40,7 @@ def all_sections(run: Run, other: Run | None = None) -> list[Section]:
     makers: list[Callable[[Run], Section | None]] = [
         _outcome,
         _steps,
+        _requests,
         lambda one: data_section.columns(one, other),
         gate_section.findings,
         _schema,
@@ -116,6 +117,13 @@ def _steps(run: Run) -> Section | None:
     return Section(
         "steps", "Steps", f"{chart}<details><summary>as a table</summary>{table}</details>"
     )
+
+
+def _requests(run: Run) -> Section | None:
+    step = run.step("captured")
+    if step is None or not step.outputs:
+        return None
+    return Section("requests", "Requests", nested(step_pages.step_parts(step)))
 
 
 def _schema(run: Run) -> Section | None:

@@ -59,7 +59,8 @@
     waterfall(spec, width) {
       const names = spec.steps.map((step) => step.name);
       return Plot.plot({
-        width, height: 26 * names.length + 50, style, marginLeft: 96, marginRight: 80, marginBottom: 46,
+        width, height: 26 * names.length + 50, style, marginRight: 80, marginBottom: 46,
+        marginLeft: 16 + 7 * Math.max(...names.map((name) => name.length)),
         x: { label: "seconds since the start", labelOffset: 42, grid: true }, y: { domain: names, label: null },
         color: { domain: ["done", "cached", "failed", "stopped", "skipped", "running"],
                  range: ["var(--c1)", "var(--c3)", "var(--bad)", "var(--warn)", "var(--c5)", "var(--c4)"] },
@@ -119,7 +120,7 @@
     const top = [...totals].sort((a, b) => b[1] - a[1]).slice(0, 8).map(([value]) => value);
     return Plot.plot({
       width, height: top.length * (10 * series.length + 8) + 34, style, marginLeft: 124, marginTop: 4,
-      x: { label: null, percent: true, ticks: 4, tickFormat: (v) => v + " %" },
+      x: { label: null, percent: true, ticks: 3, tickFormat: (v) => v + " %" },
       fy: { domain: top, label: null, tickFormat: (v) => short(v, 16), padding: 0.2 },
       y: { domain: series.map((one) => one.name), axis: null },
       ariaLabel: label,
@@ -133,7 +134,7 @@
   function card(column) {
     const box = make("article", { class: "card" });
     box.append(make("h3", {}, column.name));
-    const note = make("p", {}, column.kind + (column.drift ? ` · drift ${figure(column.drift.distance)}` : ""));
+    const note = make("p", {}, column.kind + (column.drift ? ` · distance ${figure(column.drift.distance)}` : ""));
     if (column.flags.length) note.append(" · ", make("span", { class: "flag" }, column.flags.join(", ")));
     box.append(note);
     const plot = make("div", { class: "plot" });
