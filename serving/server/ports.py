@@ -1,5 +1,6 @@
 """Reserves ports, and says so plainly when somebody else has them."""
 
+import errno
 import socket
 
 from serving.errors import UserError
@@ -25,8 +26,19 @@ def reserve(host: str, port: int, flag: str) -> socket.socket:
         reserved.bind((host, max(port, 0)))
     except OSError as error:
         reserved.close()
-        raise port_taken(flag, port, str(error)) from error
+        raise _refused(host, port, flag, error) from error
     return reserved
+
+
+def _refused(host: str, port: int, flag: str, error: OSError) -> UserError:
+    """Says why the system does not give a port."""
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return UserError(
+            f"cannot listen on --host={host}: {error.strerror}",
+            expected="a name or address of this machine",
+            fix="127.0.0.1 for this machine only, 0.0.0.0 to be reached from elsewhere",
+        )
+    return port_taken(flag, port, error.strerror or str(error))
 
 
 def check_free(host: str, port: int, flag: str) -> None:

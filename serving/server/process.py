@@ -125,7 +125,8 @@ class _NativeChatter:
     """Hides what TensorFlow's C++ code prints while it starts: no news to anybody.
 
     `screen` is the real standard error all the while. What was hidden is printed after all when
-    a start fails in Python, so that no clue is lost.
+    a start fails in Python, so that no clue is lost. In a log nothing is hidden: it may hold the
+    last words of a crash.
     """
 
     def __init__(self) -> None:
@@ -134,7 +135,8 @@ class _NativeChatter:
             os.dup(2), "w", encoding="utf-8", errors="replace", buffering=1
         )
         self._hidden = tempfile.TemporaryFile()  # noqa: SIM115  closed by show()
-        os.dup2(self._hidden.fileno(), 2)
+        if os.isatty(2):
+            os.dup2(self._hidden.fileno(), 2)
 
     def show(self) -> None:
         """Lets standard error be itself again."""
