@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from components.column_statistics import STATISTICS_FILE, SplitStatistics, read_statistics
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["columns", "statistics_of"]
 
+_MASKED = "–"
 _SERVING = "serving"
 
 
@@ -48,7 +49,8 @@ def columns(run: Run, other: Run | None) -> Section | None:
         if finding.column and finding.severity != "ignore":
             word = f"{finding.split}: {finding.kind.value.replace('_', ' ')}"
             flags.setdefault(finding.column, []).append(word)
-    entries = column_series.entries(sets, flags, drift, masked_columns(run))
+    masked = masked_columns(run)
+    entries = column_series.entries(sets, flags, drift, masked)
     rows = ", ".join(f"{name} {facts.rows:,}" for name, facts in sets.items())
     legend = "".join(
         f"<li><i style='background:var(--c{index % 5 + 1})'></i>{escaped(name)}</li>"
@@ -61,7 +63,7 @@ def columns(run: Run, other: Run | None) -> Section | None:
         + f"<noscript>{fragments.paragraph('Charts need scripts; the table below does not.')}"
         + "</noscript><div class='cards' id='columns'></div>"
         "<p><button type='button' id='columns-more' hidden>show more</button></p>"
-        + f"<details><summary>all columns as a table</summary>{_column_table(sets)}</details>"
+        + f"<details><summary>all columns as a table</summary>{_column_table(sets, masked)}</details>"
     )
     data = {"series": list(sets), "facts": list(column_series.FACTS), "columns": entries}
     return Section("columns", "Data", html, data)
@@ -76,7 +78,7 @@ _TOOLS = (
 )
 
 
-def _column_table(sets: Mapping[str, SplitStatistics]) -> str:
+def _column_table(sets: Mapping[str, SplitStatistics], masked: Collection[str]) -> str:
     rows = [
         (
             name,
@@ -84,9 +86,7 @@ def _column_table(sets: Mapping[str, SplitStatistics]) -> str:
             column.kind,
             f"{column.missing_fraction:.1%}",
             column.distinct,
-            column.min,
-            column.median,
-            column.max,
+            *((_MASKED,) * 3 if name in masked else (column.min, column.median, column.max)),
         )
         for label, facts in sets.items()
         for name, column in facts.columns.items()
