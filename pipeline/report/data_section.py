@@ -63,7 +63,9 @@ def columns(run: Run, other: Run | None) -> Section | None:
         + f"<noscript>{fragments.paragraph('Charts need scripts; the table below does not.')}"
         + "</noscript><div class='cards' id='columns'></div>"
         "<p><button type='button' id='columns-more' hidden>show more</button></p>"
-        + f"<details><summary>all columns as a table</summary>{_column_table(sets, masked)}</details>"
+        "<details><summary>all columns as a table</summary>"
+        + _column_table(sets, masked)
+        + "</details>"
     )
     data = {"series": list(sets), "facts": list(column_series.FACTS), "columns": entries}
     return Section("columns", "Data", html, data)
