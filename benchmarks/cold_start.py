@@ -32,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline import lean_imports  # noqa: E402
+from pipeline.launching import lean_imports  # noqa: E402
 
 lean_imports.install()
 
@@ -118,8 +118,9 @@ def main() -> None:
 
 def _prepare(example: str, folder: Path) -> tuple[Any, list[Snapshot]]:
     """Runs the pipeline once, keeping the metadata as they are before each node."""
-    from pipeline import graph, launch, metadata
+    from pipeline import graph
     from pipeline.config import read_project
+    from pipeline.launching import launch, metadata
 
     project = read_project(ROOT / "examples" / example, ["training.epochs=1"])
     ir = graph.build_ir(project, graph.Locations(f"{folder}/artifacts", f"{folder}/push"))
@@ -183,7 +184,7 @@ def _ours(ir: Any, snapshot: Snapshot, folder: Path) -> Start:
 def _stock(ir: Any, snapshot: Snapshot, folder: Path) -> Start:
     from google.protobuf import json_format
 
-    from pipeline import launch
+    from pipeline.launching import launch
 
     bound = launch.bind(_probed(ir, snapshot.node, folder), RUN_ID)
     arguments = [

@@ -20,9 +20,9 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from components.column_statistics import read_statistics
-from components.drift import measure
-from components.gate_policy import DriftGate
+from components.gates.column_statistics import read_statistics
+from components.gates.drift import measure
+from components.gates.gate_policy import DriftGate
 
 _GATE = DriftGate()
 

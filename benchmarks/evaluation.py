@@ -23,9 +23,9 @@ from tfx.components.evaluator import executor as tfx_executor
 from tfx.types import standard_artifacts as artifacts
 from tfx.utils import proto_utils
 
-from components import evaluation_summary, evaluator
-from pipeline import run_history
-from pipeline.beam_engine import in_process_pipeline
+from components.evaluation import evaluation_summary, evaluator
+from pipeline.history import run_history
+from pipeline.launching.beam_engine import in_process_pipeline
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline import (
+from pipeline.commands import (
     inspect_commands,
     kubeflow_commands,
     rollout_commands,
@@ -21,7 +21,7 @@ from pipeline import (
     serve_commands,
     skew_commands,
 )
-from pipeline.last_push import last_push
+from pipeline.history.last_push import last_push
 from serving.errors import UserError
 
 __all__ = ["app", "main"]
@@ -66,8 +66,9 @@ def run(
     """Run a pipeline on this machine, step by step, up to the pushed model."""
     from rich.console import Console
 
-    from pipeline import local_run, preflight, run_summary
+    from pipeline import preflight
     from pipeline.config import read_project
+    from pipeline.local import local_run, run_summary
 
     if config == DEFAULT_CONFIG and not config.exists():
         raise UserError(

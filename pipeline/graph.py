@@ -19,16 +19,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.span_paths import has_span
-from pipeline import __version__, beam_engine, preflight, schema_types, source_digest
+from components.tables.span_paths import has_span
+from pipeline import __version__, preflight
 from pipeline.config import Project
 from pipeline.evaluation_config import eval_config
+from pipeline.launching import beam_engine, source_digest
+from pipeline.schema import schema_types
 from trainer.problem import Model, Problem, Training
 
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
-    from components.gate_policy import GatePolicy
+    from components.gates.gate_policy import GatePolicy
 
 __all__ = [
     "DATA_PATH",
@@ -77,7 +79,7 @@ def cached_ir(
         folder: of the files.
         build: makes the graph; `build_ir` by default.
     """
-    from pipeline import lean_imports
+    from pipeline.launching import lean_imports
 
     lean_imports.install()
     from tfx.proto.orchestration import pipeline_pb2
@@ -146,7 +148,7 @@ def _add_data_nodes(nodes: dict[str, Any], project: Project, locations: Location
     from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
     from tfx.components.statistics_gen.component import StatisticsGen
 
-    from components.anomaly_gate import AnomalyGate
+    from components.gates.anomaly_gate import AnomalyGate
 
     examples = _add(nodes, "examples", _example_gen(project))
     statistics = _add(nodes, "statistics", StatisticsGen(examples=examples["examples"]))
@@ -180,7 +182,7 @@ def _add_model_nodes(nodes: dict[str, Any], project: Project) -> None:
     from tfx.components.trainer.component import Trainer
     from tfx.proto import trainer_pb2
 
-    from components.evaluator import Evaluator
+    from components.evaluation.evaluator import Evaluator
     from components.transform import Transform
 
     config = project.config
@@ -358,7 +360,7 @@ def _baseline(project: Project, candidate: Any) -> Any:
     from tfx.dsl.components.common.resolver import Resolver
     from tfx.types import Channel, standard_artifacts
 
-    from components.baseline import BaselineStrategy
+    from components.evaluation.baseline import BaselineStrategy
 
     looked_through = {
         "model": standard_artifacts.Model,

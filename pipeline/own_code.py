@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.nearest_name import did_you_mean
+from components.tables.nearest_name import did_you_mean
 from serving.errors import UserError
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from components import data_path, table_facts, table_format
-from components.data_path import DataFile
-from components.expression import Expression
-from components.row_splits import SplitPlan, splits_from_settings
-from components.table_facts import Cell, ColumnFacts, TableFacts
-from components.table_format import TableFormat
+from components.tables import data_path, table_facts, table_format
+from components.tables.data_path import DataFile
+from components.tables.expression import Expression
+from components.tables.row_splits import SplitPlan, splits_from_settings
+from components.tables.table_facts import Cell, ColumnFacts, TableFacts
+from components.tables.table_format import TableFormat
 from pipeline import own_code
 from pipeline.config import Project
 from pipeline.config.sections import ColumnSplit, TimeSplit

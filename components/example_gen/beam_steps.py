@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 
-from components.column_types import ColumnType
-from components.data_path import DataFile
 from components.example_gen.encoding import encode_task
 from components.example_gen.ingestion_plan import IngestionPlan
 from components.example_gen.scan import EncodeTask, FileScan, plan_tasks, scan_file
 from components.example_gen.shard_files import UnfinishedFolder
 from components.example_records import ExampleEncoder
+from components.tables.column_types import ColumnType
+from components.tables.data_path import DataFile
 from serving.errors import UserError
 
 __all__ = ["add_ingestion"]

@@ -11,13 +11,13 @@ from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.orchestration import data_types
 from tfx.types import component_spec, standard_artifacts
 
-from components.column_types import ColumnType
-from components.csv_table import CsvFormat
 from components.example_gen import driver, executor
 from components.example_gen.ingestion_plan import PART_BYTES
-from components.expression import Expression
-from components.row_splits import RowSplits, SplitPlan, splits_to_json
-from components.table_format import TableFormat, format_to_json
+from components.tables.column_types import ColumnType
+from components.tables.csv_table import CsvFormat
+from components.tables.expression import Expression
+from components.tables.row_splits import RowSplits, SplitPlan, splits_to_json
+from components.tables.table_format import TableFormat, format_to_json
 
 __all__ = ["TabularExampleGen"]
 
@@ -52,7 +52,7 @@ class TabularExampleGen(base_beam_component.BaseBeamComponent):
         table_format: how the files are read; by default CSV with commas.
         label: the label's column; or, with `label_expression`, its name in the examples. Rows
             without a label are left out.
-        label_expression: how the label is computed; see `components.expression`.
+        label_expression: how the label is computed; see `components.tables.expression`.
         splits: how the rows are divided; by default by their hash, train 2 : eval 1.
         columns: the columns to take; all by default.
         exclude: columns to leave out.

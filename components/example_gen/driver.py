@@ -17,10 +17,10 @@ from tfx.orchestration import data_types_utils
 from tfx.orchestration.portable import base_driver
 from tfx.proto.orchestration import driver_output_pb2
 
-from components.data_path import DataFile
-from components.row_splits import split_files, splits_from_json
-from components.span_paths import has_span, resolve_spans
-from components.table_format import format_from_json
+from components.tables.data_path import DataFile
+from components.tables.row_splits import split_files, splits_from_json
+from components.tables.span_paths import has_span, resolve_spans
+from components.tables.table_format import format_from_json
 
 __all__ = ["COLUMN_TYPES", "INHERITED_TYPES", "LATEST", "Driver", "fingerprint"]
 

@@ -12,14 +12,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.column_types import ARROW_TYPES, ColumnType, convert_cells
-from components.data_path import DataFile
 from components.example_gen.ingestion_plan import IngestionPlan, LabelPlan
 from components.example_gen.scan import EncodeTask
 from components.example_gen.shard_files import ShardWriter, TaskReport
 from components.example_records import ExampleEncoder
-from components.row_splits import NO_SPLIT
-from components.table_block import TableBlock
+from components.tables.column_types import ARROW_TYPES, ColumnType, convert_cells
+from components.tables.data_path import DataFile
+from components.tables.row_splits import NO_SPLIT
+from components.tables.table_block import TableBlock
 from serving.errors import UserError
 
 __all__ = ["MISSING_LABEL", "MISSING_MOMENT", "encode_task"]

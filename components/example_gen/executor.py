@@ -14,7 +14,7 @@ from components.example_gen.driver import COLUMN_TYPES, INHERITED_TYPES
 from components.example_gen.encoding import MISSING_LABEL
 from components.example_gen.ingestion_plan import IngestionPlan
 from components.example_gen.shard_files import TaskReport, UnfinishedFolder
-from components.row_splits import split_files
+from components.tables.row_splits import split_files
 from serving.errors import UserError
 
 __all__ = ["Executor"]

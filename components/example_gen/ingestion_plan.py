@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.column_types import ARROW_TYPES, ColumnType
-from components.expression import Expression
-from components.nearest_name import did_you_mean
-from components.row_splits import SplitPlan, splits_from_json
-from components.table_format import TableFormat, format_from_json
+from components.tables.column_types import ARROW_TYPES, ColumnType
+from components.tables.expression import Expression
+from components.tables.nearest_name import did_you_mean
+from components.tables.row_splits import SplitPlan, splits_from_json
+from components.tables.table_format import TableFormat, format_from_json
 from serving.errors import UserError
 
 __all__ = ["IngestionPlan", "LabelPlan"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from components.column_types import ColumnType, widen, widest
-from components.data_path import DataFile
 from components.example_gen.ingestion_plan import IngestionPlan
-from components.table_block import FilePart, TableBlock
-from components.table_facts import check_same_columns, no_rows
+from components.tables.column_types import ColumnType, widen, widest
+from components.tables.data_path import DataFile
+from components.tables.table_block import FilePart, TableBlock
+from components.tables.table_facts import check_same_columns, no_rows
 
 __all__ = ["EncodeTask", "FileScan", "merge_types", "plan_tasks", "scan_file"]
 

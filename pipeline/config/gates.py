@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.gate_policy import DataGate, DriftGate, GatePolicy, SkewLimits
+from components.gates.gate_policy import DataGate, DriftGate, GatePolicy, SkewLimits
 from pipeline.config.section import Section
 
 __all__ = ["Gates"]

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from components.normal_path import normal_path
+from components.tables.normal_path import normal_path
 from pipeline.config.document import Document, read_document
 from pipeline.config.key_tree import known_keys
 from pipeline.config.sections import Config

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx.dsl.io import fileio
 
-from pipeline.launch import NodeOutcome, NodeState
-from pipeline.metadata import execution_state, output_artifacts, run_execution
+from pipeline.launching.launch import NodeOutcome, NodeState
+from pipeline.launching.metadata import execution_state, output_artifacts, run_execution
 
 if TYPE_CHECKING:
     from ml_metadata import MetadataStore

@@ -11,8 +11,8 @@ from pipeline.kubeflow import outputs
 from pipeline.kubeflow.executor_io import DeclaredOutput, ExecutorInput, write_output
 
 if TYPE_CHECKING:
-    from pipeline.launch import NodeOutcome
-    from pipeline.metadata import OutputArtifact
+    from pipeline.launching.launch import NodeOutcome
+    from pipeline.launching.metadata import OutputArtifact
 
 __all__ = ["show"]
 
@@ -65,7 +65,7 @@ def _write(output: DeclaredOutput, text: str) -> None:
 
 def _facts(artifact: OutputArtifact) -> dict[str, Any]:
     """Where the payload is and how much, flat, as Kubeflow wants metadata."""
-    from pipeline.report import payload
+    from pipeline.launching import payload
 
     facts: dict[str, Any] = {"uri": artifact.uri, "tfx_type": artifact.type, "id": artifact.id}
     try:
@@ -137,7 +137,7 @@ def _curves(outcome: NodeOutcome) -> dict[str, Any]:
 
 def _document(outcome: NodeOutcome, key: str, file: str) -> dict[str, Any]:
     """A JSON file of an output; empty if there is none, as with a user's own code."""
-    from pipeline.report import payload
+    from pipeline.launching import payload
 
     artifact = outcome.output(key)
     if artifact is None:

@@ -16,7 +16,7 @@ __all__ = ["compile_spec", "spec_file"]
 
 def spec_file(project: Project, folder: Path = Path("kfp_specs")) -> Path:
     """Names the file that the compiled graph belongs in."""
-    from pipeline import skew_graph
+    from pipeline.skew import skew_graph
 
     return folder / f"{skew_graph.name_of(project)}.yaml"
 
@@ -27,7 +27,8 @@ def compile_spec(project: Project) -> str:
     Raises:
         UserError: something in the project can't work on a cluster.
     """
-    from pipeline import graph, skew_graph
+    from pipeline import graph
+    from pipeline.skew import skew_graph
 
     preflight.check(project)
     ir = graph.cached_ir(project, spec.locations(project), spec.graph_cache(), skew_graph.build_ir)
@@ -36,7 +37,7 @@ def compile_spec(project: Project) -> str:
 
 
 def _inputs(project: Project) -> list[Parameter]:
-    from pipeline import skew_graph
+    from pipeline.skew import skew_graph
 
     reading = ("captured",)
     [data_root] = [one for one in parameters.of_project(project) if one.name == DATA_ROOT]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
     from pipeline.kubeflow.executor_io import ExecutorInput
-    from pipeline.launch import NodeOutcome
+    from pipeline.launching.launch import NodeOutcome
 
 __all__ = ["METADATA_URL", "NodeError", "resolve_span", "run_parameters", "run_task"]
 
@@ -55,8 +55,8 @@ def run_task(
         GateStop: a gate stops the run.
         NodeError: a node's executor raised.
     """
-    from pipeline import gate_stop, launch, metadata
     from pipeline.kubeflow import dashboard
+    from pipeline.launching import gate_stop, launch, metadata
 
     ir = task_slice.decode(nodes)
     pipeline = ir.pipeline_info.id
@@ -91,8 +91,8 @@ def _try_again_what_was_measured(
     ir: pipeline_pb2.Pipeline, connection: metadata_store_pb2.ConnectionConfig
 ) -> None:
     """As the local run does: a refusal for slowness is not answered from the cache."""
-    from pipeline import infra_retry
-    from pipeline.metadata_handle import MetadataHandle
+    from pipeline.launching import infra_retry
+    from pipeline.launching.metadata_handle import MetadataHandle
 
     if any(node.pipeline_node.node_info.type.name == infra_retry.NODE_TYPE for node in ir.nodes):
         with MetadataHandle(connection) as handle:
@@ -122,7 +122,8 @@ def run_parameters(pipeline: str, given: ExecutorInput) -> dict[str, int | str]:
     Raises:
         UserError: a value that makes no sense.
     """
-    from pipeline import graph, skew_graph
+    from pipeline import graph
+    from pipeline.skew import skew_graph
 
     root = given.text(parameters.DATA_ROOT).rstrip("/")
     values: dict[str, int | str] = {"pipeline-root": f"{root}/{pipeline}/artifacts"}
@@ -180,9 +181,9 @@ def resolve_span(wanted: str, scheduled: str) -> int:
 def _run_node(
     ir: pipeline_pb2.Pipeline, name: str, connection: metadata_store_pb2.ConnectionConfig
 ) -> NodeOutcome:
-    from pipeline import launch, step_facts
     from pipeline.kubeflow import attempt
-    from pipeline.metadata_handle import MetadataHandle
+    from pipeline.launching import launch, step_facts
+    from pipeline.launching.metadata_handle import MetadataHandle
 
     start = time.monotonic()
     [node] = [each.pipeline_node for each in ir.nodes if each.pipeline_node.node_info.id == name]
@@ -214,9 +215,9 @@ def _pass_gates(
     """Asks the verdicts of earlier tasks whether the run may go on."""
     if not gates:
         return
-    from pipeline import gate_stop
     from pipeline.kubeflow import attempt
-    from pipeline.metadata_handle import MetadataHandle
+    from pipeline.launching import gate_stop
+    from pipeline.launching.metadata_handle import MetadataHandle
 
     with MetadataHandle(connection) as handle:
         outcomes = [

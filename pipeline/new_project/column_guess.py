@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from components.column_facts import ColumnFacts
+from components.tables.column_facts import ColumnFacts
 from pipeline.new_project.yaml_text import scalar
 
 __all__ = ["MAX_CODES", "ColumnGuess", "are_codes", "guess", "number"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Container
 from dataclasses import dataclass
 
-from components.csv_table import CsvFormat
+from components.tables.csv_table import CsvFormat
 from pipeline.new_project import column_guess, label_guess
 from pipeline.new_project.column_guess import ColumnGuess
 from pipeline.new_project.label_guess import LabelGuess

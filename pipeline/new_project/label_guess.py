@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components import table_facts
-from components.column_facts import ColumnFacts
+from components.tables import table_facts
+from components.tables.column_facts import ColumnFacts
 from pipeline.new_project.column_guess import number
 from pipeline.new_project.table_guess import GuessedTable
 from pipeline.new_project.yaml_text import scalar

@@ -7,14 +7,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components import csv_mistakes, table_facts
-from components.csv_blocks import first_row_end
-from components.csv_table import CsvFormat
-from components.data_path import DataFile, find_data_files
-from components.parquet_table import ParquetFormat
-from components.reading_mistake import ReadingMistake
-from components.table_facts import TableFacts
-from components.table_format import TableFormat
+from components.tables import csv_mistakes, table_facts
+from components.tables.csv_blocks import first_row_end
+from components.tables.csv_table import CsvFormat
+from components.tables.data_path import DataFile, find_data_files
+from components.tables.parquet_table import ParquetFormat
+from components.tables.reading_mistake import ReadingMistake
+from components.tables.table_facts import TableFacts
+from components.tables.table_format import TableFormat
 from serving.errors import UserError
 
 __all__ = ["GuessedTable", "read_table"]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from components.column_statistics import Bucket, ColumnStatistics, SplitStatistics
+from components.gates.column_statistics import Bucket, ColumnStatistics, SplitStatistics
 
 __all__ = ["FACTS", "entries"]
 

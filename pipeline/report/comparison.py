@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipeline import explanation
+from pipeline.history import explanation
 from pipeline.report import fragments
 
 if TYPE_CHECKING:
-    from pipeline.run_history import Run
+    from pipeline.history.run_history import Run
 
 __all__ = ["html"]
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from components.column_statistics import STATISTICS_FILE, SplitStatistics, read_statistics
-from pipeline import explanation, run_history
-from pipeline.report import column_series, fragments, payload
+from components.gates.column_statistics import STATISTICS_FILE, SplitStatistics, read_statistics
+from pipeline.history import explanation, run_history
+from pipeline.launching import payload
+from pipeline.report import column_series, fragments
 from pipeline.report.fragments import escaped
 from pipeline.report.section import Section, masked_columns
 
 if TYPE_CHECKING:
-    from pipeline.run_history import Run
+    from pipeline.history.run_history import Run
 
 __all__ = ["columns", "statistics_of"]
 

@@ -17,7 +17,7 @@ def parts(summary: dict[str, Any]) -> list[str]:
     """Makes the pieces of an evaluation's page.
 
     Args:
-        summary: what `components.evaluator` wrote as `summary.json`.
+        summary: what `components.evaluation.evaluator` wrote as `summary.json`.
     """
     table = confusion(summary)
     pictures_of = [_roc(summary), _precision_and_recall(summary), _calibration(summary)]

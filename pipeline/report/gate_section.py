@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING
 
-from components.anomaly_kinds import Severity
-from pipeline import explanation
+from components.gates.anomaly_kinds import Severity
+from pipeline.history import explanation
 from pipeline.report import fragments
 from pipeline.report.section import Section, nested
 
 if TYPE_CHECKING:
-    from pipeline.run_history import Run
+    from pipeline.history.run_history import Run
 
 __all__ = ["findings"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline import lineage
+from pipeline.history import lineage
 from pipeline.report import fragments
 from pipeline.report.fragments import escaped
 from pipeline.report.section import Section
 
 if TYPE_CHECKING:
-    from pipeline.lineage import Ancestor
-    from pipeline.run_history import Run
+    from pipeline.history.lineage import Ancestor
+    from pipeline.history.run_history import Run
 
 __all__ = ["ancestry", "ledger_parts"]
 

@@ -13,12 +13,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline import run_history
+from pipeline.history import run_history
+from pipeline.history.run_history import Run
+from pipeline.history.run_source import RunSource
 from pipeline.report import sections
 from pipeline.report.fragments import escaped
 from pipeline.report.section import Section
-from pipeline.run_history import Run
-from pipeline.run_source import RunSource
 
 __all__ = ["render", "write", "write_report"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.run_history import Run
+    from pipeline.history.run_history import Run
 
 __all__ = ["Section", "masked_columns", "nested"]
 

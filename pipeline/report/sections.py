@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from pipeline import explanation
+from pipeline.history import explanation
 from pipeline.report import (
     comparison,
     data_section,
@@ -22,7 +22,7 @@ from pipeline.report.fragments import Tone, escaped
 from pipeline.report.section import Section, masked_columns, nested
 
 if TYPE_CHECKING:
-    from pipeline.run_history import Run
+    from pipeline.history.run_history import Run
 
 __all__ = ["all_sections"]
 

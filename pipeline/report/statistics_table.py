@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from components.column_statistics import (
+from components.gates.column_statistics import (
     STATISTICS_FILE,
     ColumnStatistics,
     SplitStatistics,
     read_statistics,
 )
-from pipeline.report import fragments, payload
+from pipeline.launching import payload
+from pipeline.report import fragments
 
 __all__ = ["parts"]
 

@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from pipeline.report import fragments, payload, pictures, statistics_table
+from pipeline.launching import payload
+from pipeline.report import fragments, pictures, statistics_table
 
 if TYPE_CHECKING:
-    from pipeline.step_outcome import StepOutcome
+    from pipeline.launching.step_outcome import StepOutcome
 
 __all__ = ["step_page", "step_parts"]
 
@@ -112,7 +113,7 @@ def _schema(outcome: StepOutcome, masked: Collection[str]) -> list[str]:
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
 
-    from components.gate_findings import allowed_missing
+    from components.gates.gate_findings import allowed_missing
 
     text = payload.read_bytes(_uri(outcome, "schema"), "schema.pbtxt").decode()
     schema = text_format.Parse(text, schema_pb2.Schema())
@@ -159,7 +160,7 @@ def _anomalies(outcome: StepOutcome, masked: Collection[str]) -> list[str]:
 
 
 def _gate(outcome: StepOutcome) -> list[str]:
-    from pipeline import gate_stop
+    from pipeline.launching import gate_stop
 
     verdict = gate_stop.verdict_of(outcome)
     if verdict is None or verdict.mode == "off":
@@ -308,7 +309,7 @@ def _captured(outcome: StepOutcome) -> list[str]:
 
 
 def _skew(outcome: StepOutcome) -> list[str]:
-    from pipeline import gate_stop
+    from pipeline.launching import gate_stop
 
     verdict = gate_stop.verdict_of(outcome)
     if verdict is None:

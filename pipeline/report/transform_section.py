@@ -6,12 +6,13 @@ import struct
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from pipeline.report import bucket_bounds, fragments, payload
+from pipeline.launching import payload
+from pipeline.report import bucket_bounds, fragments
 from pipeline.report.fragments import escaped
 from pipeline.report.section import Section, masked_columns
 
 if TYPE_CHECKING:
-    from pipeline.run_history import Run
+    from pipeline.history.run_history import Run
 
 __all__ = ["transform"]
 

@@ -354,7 +354,7 @@ def test_settings_out_of_range_are_refused_when_the_graph_is_built(wrong: dict[s
 def test_a_push_needs_no_tensorflow(inputs: SimpleNamespace, base: Path) -> None:
     code = f"""
 import sys
-from pipeline import lean_imports
+from pipeline.launching import lean_imports
 lean_imports.install()
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from types import SimpleNamespace

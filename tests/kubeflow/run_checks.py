@@ -17,9 +17,9 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tensorflow.core.example import example_pb2
 
 from components.record_file import write_records
-from pipeline import metadata
 from pipeline.config import read_project
 from pipeline.kubeflow import spec
+from pipeline.launching import metadata
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import cli
-from pipeline.last_push import last_push
+from pipeline.history.last_push import last_push
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CODE = """
 import importlib, json, sys, types
-from pipeline import launch
+from pipeline.launching import launch
 for name in sys.argv[1:]:
     module, _, attribute = name.rpartition(".")
     getattr(importlib.import_module(module), attribute)
@@ -73,7 +73,7 @@ print(json.dumps(found))
 def test_what_is_left_out_of_evaluator_and_transform_works_when_it_is_used() -> None:
     inherited = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
     done = subprocess.run(
-        [sys.executable, "-c", CODE, "components.evaluator.Executor",
+        [sys.executable, "-c", CODE, "components.evaluation.evaluator.Executor",
          "tfx.components.trainer.executor.GenericExecutor"],
         cwd=ROOT,
         env={**inherited, "CUDA_VISIBLE_DEVICES": "-1"},

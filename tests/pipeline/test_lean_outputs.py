@@ -14,9 +14,10 @@ CODE = """
 import sys
 from pathlib import Path
 if sys.argv[2] == "plain":
-    from pipeline import lean_imports
+    from pipeline.launching import lean_imports
     lean_imports.install = lambda: None
-from pipeline import graph, launch, metadata
+from pipeline import graph
+from pipeline.launching import launch, metadata
 from pipeline.config import read_project
 folder = Path(sys.argv[1])
 project = read_project(Path("examples/penguins"), ["training.epochs=2"])

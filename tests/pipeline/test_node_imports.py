@@ -37,7 +37,7 @@ HEAVY = (
 CODE = """
 import importlib, json, sys
 import pipeline.node
-from pipeline import launch
+from pipeline.launching import launch
 from pipeline.kubeflow import attempt, dashboard, step
 from pipeline.report import step_pages
 if sys.argv[1]:
@@ -59,7 +59,7 @@ TFDV = {*BEAM, "tensorflow", "tensorflow_data_validation"}
         ("", set()),
         ("components.pusher.Executor", set()),
         ("components.infra_validator.component.Executor", set()),
-        ("components.anomaly_gate.Executor", {"pyarrow"}),
+        ("components.gates.anomaly_gate.Executor", {"pyarrow"}),
         (
             "components.example_gen.executor.Executor",
             BEAM,
@@ -69,7 +69,7 @@ TFDV = {*BEAM, "tensorflow", "tensorflow_data_validation"}
         ("components.transform.Executor", {*TFDV, "tensorflow_transform", "tf_keras"}),
         ("tfx.components.trainer.executor.GenericExecutor", {"tensorflow", "pyarrow"}),
         (
-            "components.evaluator.Executor",
+            "components.evaluation.evaluator.Executor",
             {*BEAM, "tensorflow", "tensorflow_model_analysis", "tf_keras"},
         ),
     ],

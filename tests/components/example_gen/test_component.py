@@ -15,13 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components import csv_blocks
-from components.csv_table import CsvFormat
-from components.data_path import resolve_path
 from components.example_gen.component import TabularExampleGen
-from components.parquet_table import ParquetFormat
 from components.record_file import read_records
-from components.row_splits import FileSplits, RowSplits, TimeSplits
+from components.tables import csv_blocks
+from components.tables.csv_table import CsvFormat
+from components.tables.data_path import resolve_path
+from components.tables.parquet_table import ParquetFormat
+from components.tables.row_splits import FileSplits, RowSplits, TimeSplits
 from serving.errors import UserError
 
 TAXI = "package://tfx/examples/chicago_taxi_pipeline/data/simple"

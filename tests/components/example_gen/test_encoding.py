@@ -2,14 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from components.csv_table import CsvFormat
-from components.data_path import find_data_files
 from components.example_gen.encoding import encode_task
 from components.example_gen.ingestion_plan import IngestionPlan, LabelPlan
 from components.example_gen.scan import EncodeTask, plan_tasks, scan_file
 from components.example_records import ExampleEncoder
-from components.expression import Expression
-from components.row_splits import RowSplits, TimeSplits
+from components.tables.csv_table import CsvFormat
+from components.tables.data_path import find_data_files
+from components.tables.expression import Expression
+from components.tables.row_splits import RowSplits, TimeSplits
 from serving.errors import UserError
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
-from pipeline.launch import NodeOutcome, NodeState
-from pipeline.metadata import OutputArtifact
+from pipeline.launching.launch import NodeOutcome, NodeState
+from pipeline.launching.metadata import OutputArtifact
 from pipeline.report.step_pages import step_page
 from tests.kubeflow import run_checks
 

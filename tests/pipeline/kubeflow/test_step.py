@@ -8,7 +8,7 @@ import pytest
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from pipeline import infra_retry, lean_imports, metadata
+from pipeline.launching import infra_retry, lean_imports, metadata
 
 lean_imports.install()
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from pipeline import lean_imports
+from pipeline.launching import lean_imports
 
 lean_imports.install()
 

@@ -20,7 +20,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from websockets.sync.client import ClientConnection, connect
 
-from pipeline.metadata import sqlite_connection
+from pipeline.launching.metadata import sqlite_connection
 
 _TIMEOUT_S = 30.0
 

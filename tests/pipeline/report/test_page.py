@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from components.anomaly_kinds import AnomalyKind, Severity
-from components.gate_verdict import Finding, Place, Verdict
-from pipeline import run_history
+from components.gates.anomaly_kinds import AnomalyKind, Severity
+from components.gates.gate_verdict import Finding, Place, Verdict
+from pipeline.history import run_history
 from pipeline.report import page
 
 EVIL = "<script>alert(1)</script>'\"&</script>"

@@ -15,9 +15,11 @@ from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 from components.proto_classes import message_class
 from components.record_file import write_records
-from pipeline import cli, explanation, run_history, skew_run
+from pipeline import cli
 from pipeline.config import read_project
+from pipeline.history import explanation, run_history
 from pipeline.report import page
+from pipeline.skew import skew_run
 from serving.errors import UserError
 from serving.ledger_document import Ledger, Version
 

@@ -5,7 +5,7 @@ import sys
 
 CODE = """
 import sys
-from pipeline import lean_imports
+from pipeline.launching import lean_imports
 lean_imports.install()
 from tfx.dsl.io import fileio
 from pipeline.staging import object_store, tfx_plugin

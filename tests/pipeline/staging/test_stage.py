@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import lean_imports
+from pipeline.launching import lean_imports
 
 lean_imports.install()
 

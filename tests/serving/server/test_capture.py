@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from tensorflow.core.example import example_pb2
 
-from components import captured_rows
+from components.gates import captured_rows
 from components.record_file import read_records
 from serving.errors import UserError
 from serving.server.capture import Capture, CaptureTerms, Observation

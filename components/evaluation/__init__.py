@@ -1,0 +1,1 @@
+"""The evaluator: scored rows, metrics per slice, TFMA's files, the model to beat."""

@@ -1,0 +1,1 @@
+"""Gates that stop a run on bad data, and what they judge by."""

@@ -1,0 +1,346 @@
+"""What is wrong with the data: TFDV's anomalies, counted and worded, and what TFDV does not see.
+
+TFDV compares statistics with a schema. It does not see that a column is empty, constant or full of
+infinities when the schema was inferred from it, takes an empty cell for a present one, and words a
+share as "<1%". Findings here carry counts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+
+from components.gates.anomaly_kinds import AnomalyKind, kind_of
+from components.gates.column_statistics import ColumnStatistics, SplitStatistics
+from components.gates.drift import Drift, measure
+from components.gates.gate_policy import DriftGate, GatePolicy
+from components.gates.gate_verdict import Finding
+
+__all__ = [
+    "MEASURES",
+    "allowed_missing",
+    "domain_values",
+    "find_all",
+    "measure_drift",
+    "number_range",
+    "percent",
+    "threshold",
+]
+
+_COUNTED_HERE = (AnomalyKind.MISSING_VALUES, AnomalyKind.UNEXPECTED_VALUES)
+"""Our count decides about these; TFDV takes an empty cell for a value that is too few."""
+
+_TYPES = {"int": "INT", "float": "FLOAT", "text": "BYTES", "empty": "no value"}
+MEASURES = {"l_infinity": "L-infinity", "jensen_shannon": "Jensen-Shannon"}
+"""What a distance's measure is called in a sentence."""
+
+_QUOTED = 3
+_QUOTED_LETTERS = 40
+
+
+@dataclass(frozen=True)
+class _Fault:
+    kind: AnomalyKind
+    column: str
+    text: str
+    fraction: float | None = None
+
+
+def find_all(
+    statistics: Mapping[str, SplitStatistics],
+    anomalies: Mapping[str, anomalies_pb2.Anomalies],
+    schema: schema_pb2.Schema,
+    policy: GatePolicy,
+    drift: Mapping[str, list[Drift]] | None = None,
+) -> list[Finding]:
+    """Lists the findings of every split, errors first.
+
+    Args:
+        statistics: by split.
+        anomalies: by split, as ExampleValidator wrote them.
+        schema: the schema that both were held against.
+        policy: decides the severities.
+        drift: by split, the distances from the span before.
+    """
+    found: list[Finding] = []
+    masked = frozenset(policy.data.masked_columns)
+    for split, facts in statistics.items():
+        faults = list(_split_faults(facts, schema, masked))
+        known = {(fault.kind, fault.column) for fault in faults}
+        empty = {fault.column for fault in faults if fault.kind is AnomalyKind.ALL_MISSING}
+        for fault in _tfdv_faults(anomalies.get(split), facts, schema, masked):
+            is_counted = fault.kind in _COUNTED_HERE and fault.column in facts.columns
+            if facts.rows and not is_counted and fault.column not in empty:
+                faults += [fault] if (fault.kind, fault.column) not in known else []
+        faults += _drift_faults((drift or {}).get(split, []), schema, policy.drift, masked)
+        found += [_judged(fault, split, policy) for fault in faults]
+    order = ["error", "warning", "ignore"]
+    return sorted(found, key=lambda each: (order.index(each.severity), each.split, each.column))
+
+
+Comparator = Literal["drift_comparator", "skew_comparator"]
+"""The entry of a schema that says how far is allowed."""
+
+
+def measure_drift(
+    before: SplitStatistics,
+    after: SplitStatistics,
+    schema: schema_pb2.Schema,
+    gate: DriftGate,
+    comparator: Comparator = "drift_comparator",
+) -> list[Drift]:
+    """Measures every column that both have and that is looked at, the furthest first."""
+    features = {str(feature.name): feature for feature in schema.feature}
+    measured = []
+    for name, column in after.columns.items():
+        drift = measure(before.columns[name], column) if name in before.columns else None
+        if drift is not None:
+            allowed = threshold(drift, features.get(name), gate, comparator)
+            measured += [drift] if allowed is not None else []
+    return sorted(measured, key=lambda each: -each.distance)
+
+
+def threshold(
+    drift: Drift,
+    feature: schema_pb2.Feature | None,
+    gate: DriftGate,
+    comparator: Comparator = "drift_comparator",
+) -> float | None:
+    """How far is allowed: by the configuration, the schema, or the default; None looks away."""
+    if drift.column in gate.columns:
+        return gate.columns[drift.column]
+    is_numeric = drift.measure == "jensen_shannon"
+    usual = gate.numeric if is_numeric else gate.categorical
+    if feature is None or not feature.HasField(comparator):
+        return usual
+    field = "jensen_shannon_divergence" if is_numeric else "infinity_norm"
+    said = getattr(feature, comparator)
+    return float(getattr(said, field).threshold) if said.HasField(field) else usual
+
+
+def allowed_missing(feature: schema_pb2.Feature) -> float:
+    """The share of rows without a value that a schema allows a column.
+
+    A `min_fraction` below 1 says it. TFDV infers 1 for every column, empty cells being present to
+    it; then `value_count` tells whether the rows that it saw all had a value.
+    """
+    if feature.HasField("presence") and 0 < feature.presence.min_fraction < 1:
+        return float(1 - feature.presence.min_fraction)
+    if feature.HasField("value_count") and feature.value_count.min >= 1:
+        return 0.0
+    return 1.0
+
+
+def domain_values(schema: schema_pb2.Schema, feature: schema_pb2.Feature) -> frozenset[str] | None:
+    """The texts that a column may hold; None if any will do."""
+    if feature.HasField("string_domain"):
+        return frozenset(feature.string_domain.value)
+    if feature.HasField("domain"):
+        for domain in schema.string_domain:
+            if domain.name == feature.domain:
+                return frozenset(domain.value)
+    return None
+
+
+def number_range(feature: schema_pb2.Feature) -> tuple[float | None, float | None]:
+    """The least and the greatest number that a column may hold."""
+    for name in ("int_domain", "float_domain"):
+        if feature.HasField(name):
+            domain = getattr(feature, name)
+            low = domain.min if domain.HasField("min") else None
+            high = domain.max if domain.HasField("max") else None
+            return low, high
+    return None, None
+
+
+def percent(fraction: float) -> str:
+    """Writes a share so that a small one does not read as none: `3.1 %`, `0.02 %`."""
+    value = fraction * 100
+    digits = 0 if value in (0, 100) else 1 if value >= 1 else 2
+    text = f"{value:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %" if value else "0 %"
+
+
+def _judged(fault: _Fault, split: str, policy: GatePolicy) -> Finding:
+    allowance = policy.allowance(fault.kind, fault.column, split)
+    return Finding(
+        kind=fault.kind,
+        split=split,
+        column=fault.column,
+        text=fault.text,
+        severity=policy.rule_severity(fault.kind, fault.column, split, fault.fraction),
+        fraction=fault.fraction,
+        allowed_until=allowance.until if allowance else None,
+        allowed_because=allowance.reason if allowance else "",
+    )
+
+
+def _split_faults(
+    facts: SplitStatistics, schema: schema_pb2.Schema, masked: frozenset[str]
+) -> Iterator[_Fault]:
+    """What the statistics alone tell."""
+    if not facts.rows:
+        yield _Fault(AnomalyKind.NO_ROWS, "", "the split has no rows")
+        return
+    features = {feature.name: feature for feature in schema.feature}
+    for name, column in facts.columns.items():
+        feature = features.get(name)
+        if not column.present:
+            text = f"'{name}' has no value in any of {column.rows:,} rows"
+            yield _Fault(AnomalyKind.ALL_MISSING, name, text, 1.0)
+            continue
+        if column.is_constant:
+            value = column.min if column.is_numeric else column.values[0][0]
+            shown = "the same value" if name in masked else _quoted(value)
+            yield _Fault(
+                AnomalyKind.CONSTANT, name, f"'{name}' is {shown} in every row that has a value"
+            )
+        if column.not_finite:
+            yield _Fault(
+                AnomalyKind.NOT_FINITE,
+                name,
+                f"'{name}' holds infinite numbers or NaN",
+            )
+        if column.invalid_text:
+            share = min(column.invalid_text / column.rows, 1.0)
+            text = f"'{name}' is no valid UTF-8 in {percent(share)} of rows"
+            yield _Fault(AnomalyKind.INVALID_TEXT, name, text, share)
+        if feature is not None:
+            yield from _feature_faults(column, feature, schema, name in masked)
+
+
+def _feature_faults(
+    column: ColumnStatistics,
+    feature: schema_pb2.Feature,
+    schema: schema_pb2.Schema,
+    is_masked: bool,
+) -> Iterator[_Fault]:
+    """What the statistics tell beside the schema."""
+    name = column.name
+    allowed = allowed_missing(feature)
+    if column.missing_fraction > allowed:
+        yield _Fault(
+            AnomalyKind.MISSING_VALUES,
+            name,
+            f"'{name}' missing in {percent(column.missing_fraction)} of rows "
+            f"({column.missing:,} of {column.rows:,}), schema allows "
+            f"{percent(allowed) if allowed else 'none'}",
+            column.missing_fraction,
+        )
+    domain = domain_values(schema, feature)
+    if domain is not None and column.kind == "text":
+        new = [(value, count) for value, count in column.values if value not in domain]
+        total = sum(count for _, count in column.values) or 1.0
+        share = sum(count for _, count in new) / total * (1 - column.missing_fraction)
+        if share > 1 - feature.distribution_constraints.min_domain_mass:
+            yield _Fault(
+                AnomalyKind.UNEXPECTED_VALUES,
+                name,
+                f"'{name}' has values that the schema does not know in {percent(share)} of rows"
+                + ("" if is_masked else f": {_some([value for value, _ in new])}"),
+                share,
+            )
+    low, high = number_range(feature)
+    if column.is_numeric and column.min is not None and column.max is not None:
+        # Infinities are a finding of their own.
+        too_low = low is not None and -math.inf < column.min < low
+        too_high = high is not None and math.inf > column.max > high
+        if too_low or too_high:
+            found = "beyond" if is_masked else f"{column.min:,.9g} to {column.max:,.9g}"
+            yield _Fault(
+                AnomalyKind.OUT_OF_RANGE,
+                name,
+                f"'{name}' goes from {found}, schema allows {_bound(low, '−∞')} to "
+                f"{_bound(high, '∞')}"
+                if not is_masked
+                else f"'{name}' leaves the range that the schema allows",
+            )
+
+
+def _tfdv_faults(
+    anomalies: anomalies_pb2.Anomalies | None,
+    facts: SplitStatistics,
+    schema: schema_pb2.Schema,
+    masked: frozenset[str],
+) -> Iterator[_Fault]:
+    """What TFDV says, one fault per column and kind."""
+    if anomalies is None:
+        return
+    types = {feature.name: schema_pb2.FeatureType.Name(feature.type) for feature in schema.feature}
+    seen: set[tuple[AnomalyKind, str]] = set()
+    for key, info in sorted(anomalies.anomaly_info.items()):
+        name = ".".join(info.path.step) or key
+        reasons = info.reason or [info]
+        for reason in reasons:
+            kind = _reason_kind(reason)
+            if (kind, name) in seen:
+                continue
+            seen.add((kind, name))
+            text = _tfdv_text(kind, name, reason, facts.columns.get(name), types.get(name, ""))
+            if name in masked:
+                text = f"'{name}': {reason.short_description}"
+            yield _Fault(kind, name, text)
+    if anomalies.HasField("dataset_anomaly_info"):
+        whole = anomalies.dataset_anomaly_info
+        for reason in whole.reason or [whole]:
+            yield _Fault(_reason_kind(reason), "", _lower(reason.description))
+
+
+def _reason_kind(reason: Any) -> AnomalyKind:
+    number = getattr(reason, "type", anomalies_pb2.AnomalyInfo.UNKNOWN_TYPE)
+    return kind_of(anomalies_pb2.AnomalyInfo.Type.Name(number))
+
+
+def _tfdv_text(
+    kind: AnomalyKind, name: str, reason: Any, column: ColumnStatistics | None, type_name: str
+) -> str:
+    match kind:
+        case AnomalyKind.MISSING_COLUMN:
+            return f"'{name}' is not in the data; the schema has it ({type_name})"
+        case AnomalyKind.NEW_COLUMN:
+            return f"'{name}' is not in the schema"
+        case AnomalyKind.WRONG_TYPE if column is not None and type_name:
+            return f"'{name}' is {_TYPES[column.kind]}, the schema says {type_name}"
+    said = reason.description or reason.short_description
+    return f"'{name}': {_lower(said.strip())}"
+
+
+def _drift_faults(
+    measured: list[Drift], schema: schema_pb2.Schema, gate: DriftGate, masked: frozenset[str]
+) -> Iterator[_Fault]:
+    features = {str(feature.name): feature for feature in schema.feature}
+    for drift in measured:
+        allowed = threshold(drift, features.get(drift.column), gate)
+        if allowed is not None and drift.exceeds(allowed):
+            change = "" if drift.column in masked else f": {drift.change}"
+            yield _Fault(
+                AnomalyKind.DRIFT,
+                drift.column,
+                f"'{drift.column}' drifted from the span before by {drift.distance:.3g} "
+                f"({MEASURES[drift.measure]}, allowed {allowed:.3g}){change}",
+            )
+
+
+def _some(values: list[str]) -> str:
+    shown = ", ".join(_quoted(value) for value in values[:_QUOTED])
+    more = len(values) - _QUOTED
+    return shown + (f" and {more:,} more" if more > 0 else "")
+
+
+def _quoted(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    text = str(value)
+    return repr(text if len(text) <= _QUOTED_LETTERS else text[: _QUOTED_LETTERS - 1] + "…")
+
+
+def _bound(value: float | None, without: str) -> str:
+    return without if value is None or math.isinf(value) else f"{value:,.9g}"
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:].rstrip(".")

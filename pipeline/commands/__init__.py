@@ -1,0 +1,1 @@
+"""The groups of `kubetfx` commands, and how their answers look."""

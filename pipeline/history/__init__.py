@@ -1,0 +1,1 @@
+"""What the metadata store tells about runs that were."""

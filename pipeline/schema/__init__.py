@@ -1,0 +1,1 @@
+"""Curating a schema: differences, acceptance, lint."""

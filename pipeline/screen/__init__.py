@@ -1,0 +1,1 @@
+"""What a terminal shows: tables, predictions, the board of steps under way."""

@@ -1,0 +1,1 @@
+"""The pipeline that holds captured requests against the training data."""
