@@ -136,7 +136,7 @@ def test_inspection_starts_no_pool_of_threads_that_could_abort_the_process(tmp_p
     pq.write_table(pa.table({"a": [1, 2] * 5_000, "b": ["x", "y"] * 5_000}), tmp_path / "a.parquet")
     script = (
         "import os, sys\n"
-        "from components import table_facts, csv_table, parquet_table\n"
+        "from components.tables import csv_table, parquet_table, table_facts\n"
         "before = len(os.listdir('/proc/self/task'))\n"
         "table_facts.inspect(sys.argv[1] + '/a.csv', csv_table.CsvFormat())\n"
         "table_facts.inspect(sys.argv[1] + '/a.parquet', parquet_table.ParquetFormat())\n"
