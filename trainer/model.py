@@ -3,7 +3,8 @@
 Source: Cheng et al., "Wide & Deep Learning for Recommender Systems", 2016, arXiv:1606.07792.
 """
 
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -30,6 +31,7 @@ class IdTable(keras.layers.Layer):
         dims: length of the vectors.
         l2: weight decay of the table.
         zeros: start at zero instead of at random.
+        seed: of the random start.
     """
 
     def __init__(
@@ -40,11 +42,12 @@ class IdTable(keras.layers.Layer):
         *,
         l2: float = 0.0,
         zeros: bool = False,
+        seed: int | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
         self.id_counts, self.widths, self.dims = list(id_counts), list(widths), dims
-        self.l2, self.zeros = l2, zeros
+        self.l2, self.zeros, self.seed = l2, zeros, seed
         starts = np.cumsum([0, *self.id_counts[:-1]])
         self._offsets = np.repeat(starts, self.widths).astype(np.int32)
         # Row s, column c: whether slot s of the ids belongs to feature c.
@@ -52,9 +55,10 @@ class IdTable(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the table."""
+        start = keras.initializers.RandomUniform(-0.05, 0.05, self.seed)
         self.table = self.add_weight(
             shape=(sum(self.id_counts), self.dims),
-            initializer="zeros" if self.zeros else keras.initializers.RandomUniform(-0.05, 0.05),
+            initializer="zeros" if self.zeros else start,
             regularizer=keras.regularizers.L2(self.l2) if self.l2 else None,
             name="table",
         )
@@ -78,6 +82,7 @@ class IdTable(keras.layers.Layer):
             "dims": self.dims,
             "l2": self.l2,
             "zeros": self.zeros,
+            "seed": self.seed,
             "name": self.name,
         }
 
@@ -95,6 +100,7 @@ def build_model(problem: Problem, id_counts: Mapping[str, int], units: int = 1) 
         units: scores per row: the number of classes, else 1.
     """
     settings = problem.model
+    seeds = _seeds(problem.training.seed)
     dense = [row for row in problem.transformed_features if row.form == "dense"]
     ids = [row for row in problem.transformed_features if row.form == "ids"]
     inputs = {}
@@ -105,9 +111,9 @@ def build_model(problem: Problem, id_counts: Mapping[str, int], units: int = 1) 
 
     parts = []
     if settings.kind != "dnn":
-        parts += _wide_part(problem, inputs, ids, id_counts, units)
+        parts += _wide_part(problem, inputs, ids, id_counts, units, seeds)
     if settings.kind != "linear":
-        parts.append(_deep_part(problem, inputs, ids, id_counts, units))
+        parts.append(_deep_part(problem, inputs, ids, id_counts, units, seeds))
     scores = keras.layers.Add(name="scores")(parts) if len(parts) > 1 else parts[0]
     return keras.Model(inputs, scores, name=settings.kind)
 
@@ -131,6 +137,7 @@ def _wide_part(
     ids: Sequence[TransformedFeature],
     id_counts: Mapping[str, int],
     units: int,
+    seeds: Iterator[int],
 ) -> list[keras.KerasTensor]:
     """Sums one weight per id, which is a linear layer over their one-hot form.
 
@@ -142,10 +149,10 @@ def _wide_part(
     """
     parts = []
     if ids:
-        weights = _id_table(problem, ids, id_counts, units, zeros=True, name="wide_ids")
+        weights = _id_table(problem, ids, id_counts, units, None, name="wide_ids")
         parts.append(keras.ops.sum(weights(inputs["ids"]), axis=1))
     if "dense" in inputs and (problem.model.kind == "linear" or not ids):
-        parts.append(_layer(problem, units, name="wide_dense")(inputs["dense"]))
+        parts.append(_layer(problem, units, seeds, name="wide_dense")(inputs["dense"]))
     return parts
 
 
@@ -155,6 +162,7 @@ def _deep_part(
     ids: Sequence[TransformedFeature],
     id_counts: Mapping[str, int],
     units: int,
+    seeds: Iterator[int],
 ) -> keras.KerasTensor:
     """Runs embeddings and numbers through the hidden layers.
 
@@ -164,16 +172,28 @@ def _deep_part(
     parts = [inputs["dense"]] if "dense" in inputs else []
     if ids:
         dims = problem.model.embedding_dims
-        table = _id_table(problem, ids, id_counts, dims, zeros=False, name="embeddings")
+        table = _id_table(problem, ids, id_counts, dims, next(seeds), name="embeddings")
         parts.append(keras.layers.Flatten(name="embedded_ids")(table(inputs["ids"])))
     hidden = keras.layers.Concatenate(name="deep_inputs")(parts) if len(parts) > 1 else parts[0]
     for number, width in enumerate(problem.model.hidden_units, start=1):
         hidden = _layer(
-            problem, width, name=f"hidden_{number}", activation=problem.model.activation
+            problem, width, seeds, name=f"hidden_{number}", activation=problem.model.activation
         )(hidden)
         if problem.model.dropout:
-            hidden = keras.layers.Dropout(problem.model.dropout, name=f"dropout_{number}")(hidden)
-    return _layer(problem, units, name="deep_scores")(hidden)
+            hidden = keras.layers.Dropout(
+                problem.model.dropout, seed=next(seeds), name=f"dropout_{number}"
+            )(hidden)
+    return _layer(problem, units, seeds, name="deep_scores")(hidden)
+
+
+def _seeds(seed: int) -> Iterator[int]:
+    """Yields a seed for each part that starts at random.
+
+    Keras would draw them from Python's own generator, of which any other thread draws too.
+    """
+    generator = random.Random(seed)
+    while True:
+        yield generator.randint(1, 10**9)
 
 
 def _id_table(
@@ -181,21 +201,29 @@ def _id_table(
     ids: Sequence[TransformedFeature],
     id_counts: Mapping[str, int],
     dims: int,
+    seed: int | None,
     *,
-    zeros: bool,
     name: str,
 ) -> IdTable:
+    """Makes a table that starts at random, or at zero if there is no seed."""
     counts, widths = [id_counts[row.key] for row in ids], [row.width for row in ids]
-    return IdTable(counts, widths, dims, l2=problem.model.l2, zeros=zeros, name=name)
+    l2 = problem.model.l2
+    return IdTable(counts, widths, dims, l2=l2, zeros=seed is None, seed=seed, name=name)
 
 
 def _layer(
-    problem: Problem, units: int, *, name: str, activation: str | None = None
+    problem: Problem,
+    units: int,
+    seeds: Iterator[int],
+    *,
+    name: str,
+    activation: str | None = None,
 ) -> keras.layers.Dense:
     l2 = problem.model.l2
     return keras.layers.Dense(
         units,
         activation=activation,
+        kernel_initializer=keras.initializers.GlorotUniform(next(seeds)),
         kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
         name=name,
     )

@@ -28,6 +28,7 @@ from rich.console import Console
 from pipeline import chatter, failure
 from pipeline.launching.steps import STEPS
 from pipeline.local import run_record
+from pipeline.local.interrupts import Interrupts
 from pipeline.screen.step_board import StepBoard
 from pipeline.writable_folder import make_writable
 from serving.errors import GateStop, UserError
@@ -136,10 +137,10 @@ def run(
         }
         # Asked before stdout is sent to the log, which is no terminal and has no width.
         is_terminal, width = console.is_terminal, console.width
-        with chatter.redirected_to(log) as screen:
+        with Interrupts() as interrupts, chatter.redirected_to(log) as screen:
             shown_on = board_console(console, screen, is_terminal=is_terminal, width=width)
             try:
-                _run_nodes(project, folder, result, shown_on, serve_check)
+                _run_nodes(project, folder, result, shown_on, interrupts, serve_check)
             finally:
                 write_summary(run_folder, result, shown_on)
     return result
@@ -188,6 +189,7 @@ def _run_nodes(
     folder: Path,
     result: RunResult,
     console: Console,
+    interrupts: Interrupts,
     serve_check: bool | None,
 ) -> None:
     outcomes: dict[str, NodeOutcome] = {}
@@ -209,6 +211,7 @@ def _run_nodes(
             from pipeline.launching import launch
 
             for node in launch.node_ids(ir):
+                interrupts.check()
                 board.start(node)
                 outcomes[node] = run_node(node, ir, connection, project, result, board)
                 _note(result, outcomes[node])

@@ -1,5 +1,6 @@
 """The network's parts, and what each setting makes of them."""
 
+import random
 from typing import Any
 
 import keras
@@ -86,3 +87,13 @@ def test_heads_turn_scores_into_answers() -> None:
     assert number.predict(tf.constant([[3.0]])).numpy().tolist() == [[16.0]]
     assert number.losses(tf.constant([[3.0]]), tf.constant([14.0])).numpy().tolist() == [1.0]
     assert Head(Task.BINARY).predict(tf.constant([[0.0]])).numpy().tolist() == [[0.5]]
+
+
+def test_the_seed_alone_decides_where_the_weights_start() -> None:
+    problem = problem_of(dropout=0.1)
+    models = []
+    for drawn in range(2):
+        random.seed(drawn)  # as if somebody else had drawn
+        models.append(build_model(problem, ID_COUNTS))
+    for first, second in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(first, second)
