@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.commands import (
+    DEFAULT_CONFIG,
     inspect_commands,
     kubeflow_commands,
     rollout_commands,
@@ -26,7 +27,6 @@ from serving.errors import UserError
 
 __all__ = ["app", "main"]
 
-DEFAULT_CONFIG = Path("examples/chicago_taxi/pipeline.yaml")
 
 app = typer.Typer(
     name="kubetfx",

@@ -17,11 +17,11 @@ from trainer.errors import DataError
 if TYPE_CHECKING:
     from pipeline.config import Project
 
-__all__ = ["Contract", "StepFailure", "contracts", "explain"]
+__all__ = ["Contract", "StepFailure", "contracts", "explain", "full_disk"]
 
 
 # As the C library and SQLite put it; TensorFlow and Beam wrap these in errors of their own.
-_FULL_DISK_WORDS = ("No space left on device", "database or disk is full")
+_FULL_DISK_WORDS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _FRAME = re.compile(r'^\s*File "([^"]+)", line (\d+), in (\S+)')
@@ -114,9 +114,12 @@ def explain(
     """
     logging.getLogger(__name__).error("step %s failed", step, exc_info=error)
     chain = list(_chain(error))
-    told = _told_already(chain) or _full_disk(chain, step)
+    told = _told_already(chain)
     if told is not None:
         return told
+    full = full_disk(error)
+    if full is not None:
+        return _disk_full(step, full)
     for link in chain:
         lines = [*_frames(link, user_folder), *_quoted_frames(link, user_folder)]
         if lines:
@@ -148,13 +151,13 @@ def _told_already(chain: list[BaseException]) -> UserError | None:
     return None
 
 
-def _full_disk(chain: list[BaseException], step: str) -> UserError | None:
+def full_disk(error: BaseException) -> BaseException | None:
+    """Finds what in an error tells of a disk that is full; the system's own word before others."""
+    chain = list(_chain(error))
     for link in chain:
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _disk_full(step, link)
-    if any(words in str(link) for link in chain for words in _FULL_DISK_WORDS):
-        return _disk_full(step, chain[0])
-    return None
+            return link
+    return next((each for each in chain if any(map(str(each).count, _FULL_DISK_WORDS))), None)
 
 
 def _disk_full(step: str, error: BaseException) -> UserError:

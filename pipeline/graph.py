@@ -4,23 +4,17 @@
         └──────────────────────┴─→ transform_graph → trainer → baseline → evaluator
                                                → infra_validator → pusher
 
-The IR is all that a launch needs. Building it imports every component (and with them TensorFlow,
-TFDV, TFMA), so `cached_ir` keeps it in a file under a key of everything that shapes it.
+The IR is all that a launch needs.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.tables.span_paths import has_span
-from pipeline import __version__, preflight
+from pipeline import preflight
 from pipeline.config import Project
 from pipeline.evaluation_config import eval_config
 from pipeline.launching import beam_engine, source_digest
@@ -40,7 +34,6 @@ __all__ = [
     "TRAIN_ARGS",
     "Locations",
     "build_ir",
-    "cached_ir",
     "train_args",
 ]
 
@@ -65,39 +58,6 @@ class Locations:
     project: str | None = None
 
 
-def cached_ir(
-    project: Project,
-    locations: Locations,
-    folder: Path,
-    build: Callable[[Project, Locations], pipeline_pb2.Pipeline] | None = None,
-) -> pipeline_pb2.Pipeline:
-    """Reads the IR from `folder` if the same project was built by the same code, else builds it.
-
-    Args:
-        project: what the graph is of.
-        locations: where it keeps things.
-        folder: of the files.
-        build: makes the graph; `build_ir` by default.
-    """
-    from pipeline.launching import lean_imports
-
-    lean_imports.install()
-    from tfx.proto.orchestration import pipeline_pb2
-
-    build = build or build_ir
-    file = folder / f"{_key(project, locations, build.__module__)}.pb"
-    if file.exists():
-        ir = pipeline_pb2.Pipeline()
-        ir.ParseFromString(file.read_bytes())
-        return ir
-    ir = build(project, locations)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(".partial")
-    partial.write_bytes(ir.SerializeToString(deterministic=True))
-    partial.replace(file)
-    return ir
-
-
 def build_ir(project: Project, locations: Locations) -> pipeline_pb2.Pipeline:
     """Builds the graph of TFX components and compiles it."""
     from tfx.dsl.compiler import compiler
@@ -111,25 +71,6 @@ def build_ir(project: Project, locations: Locations) -> pipeline_pb2.Pipeline:
         beam_pipeline_args=beam_engine.arguments(project.config.beam),
     )
     return compiler.Compiler().compile(graph)
-
-
-def _key(project: Project, locations: Locations, graph: str) -> str:
-    """Digests what shapes the IR: configuration, places, our code and the installed versions."""
-    parts = (
-        graph,
-        project.config.model_dump_json(by_alias=True, exclude={"kubernetes"}),
-        str(project.folder),
-        repr(locations),
-        repr(schema_types.declared_types(project)),
-        __version__,
-        source_digest.of_packages("pipeline", "components", "trainer"),
-        source_digest.of_dotted_paths(
-            _given(project.config.preprocessing_fn, project.config.run_fn), project.folder
-        ),
-        sys.version,
-        importlib.metadata.version("tfx"),
-    )
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
 def _components(project: Project, locations: Locations) -> list[Any]:

@@ -18,7 +18,7 @@ from components.tables.table_facts import Cell, ColumnFacts, TableFacts
 from components.tables.table_format import TableFormat
 from pipeline import own_code
 from pipeline.config import Project
-from pipeline.config.sections import ColumnSplit, TimeSplit
+from pipeline.config.data import ColumnSplit, TimeSplit
 from serving.errors import UserError
 from trainer.problem import (
     Boolean,

@@ -7,7 +7,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -77,7 +76,6 @@ def run_fn(fn_args: "FnArgs") -> None:
     """
     problem = Problem.model_validate_json(fn_args.custom_config["problem"])
     transformed = bool(fn_args.custom_config.get("transformed", False))
-    keras.utils.set_random_seed(problem.training.seed)
     stopwatch = _Stopwatch()
 
     graph = TransformGraph(fn_args.transform_graph_path, problem)

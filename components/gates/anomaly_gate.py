@@ -41,6 +41,7 @@ __all__ = [
     "drift_rows",
     "read_splits",
     "read_verdict",
+    "record",
 ]
 
 ANOMALIES_FILE = "SchemaDiff.pb"
@@ -82,14 +83,7 @@ class Executor(base_executor.BaseExecutor):
             if source is not None:
                 source["path"] = exec_properties["path"]
             verdict = _judge(input_dict, policy, source)
-        io_utils.write_string_file(f"{output.uri}/{VERDICT_FILE}", verdict.to_json())
-        for name, severity in (("errors", "error"), ("warnings", "warning")):
-            count = sum(each.severity == severity for each in verdict.findings)
-            setattr(output, name, count)
-        for finding in verdict.findings:
-            logging.getLogger(__name__).info(
-                "%s: %s: %s", finding.severity, finding.split, finding.text
-            )
+        record(verdict, output)
 
 
 class AnomalyGateSpec(component_spec.ComponentSpec):
@@ -251,3 +245,14 @@ def drift_rows(
 def _bytes(path: str) -> bytes:
     with fileio.open(path, "rb") as file:
         return bytes(file.read())
+
+
+def record(verdict: Verdict, output: Artifact) -> None:
+    """Writes a verdict into its artifact, counts its findings there, and logs them."""
+    io_utils.write_string_file(f"{output.uri}/{VERDICT_FILE}", verdict.to_json())
+    output.errors = sum(each.severity == "error" for each in verdict.findings)
+    output.warnings = sum(each.severity == "warning" for each in verdict.findings)
+    for finding in verdict.findings:
+        logging.getLogger(__name__).info(
+            "%s: %s: %s", finding.severity, finding.split, finding.text
+        )

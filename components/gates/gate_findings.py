@@ -18,13 +18,15 @@ from components.gates.anomaly_kinds import AnomalyKind, kind_of
 from components.gates.column_statistics import ColumnStatistics, SplitStatistics
 from components.gates.drift import Drift, measure
 from components.gates.gate_policy import DriftGate, GatePolicy
-from components.gates.gate_verdict import Finding
+from components.gates.gate_verdict import Finding, Place
 
 __all__ = [
     "MEASURES",
+    "Fault",
     "allowed_missing",
     "domain_values",
     "find_all",
+    "judged",
     "measure_drift",
     "number_range",
     "percent",
@@ -43,7 +45,16 @@ _QUOTED_LETTERS = 40
 
 
 @dataclass(frozen=True)
-class _Fault:
+class Fault:
+    """What is wrong, before a policy has judged it.
+
+    Attributes:
+        kind: of anomaly.
+        column: the column; empty for the whole split.
+        text: in a sentence.
+        fraction: share of the rows; None where it is not about rows.
+    """
+
     kind: AnomalyKind
     column: str
     text: str
@@ -77,7 +88,7 @@ def find_all(
             if facts.rows and not is_counted and fault.column not in empty:
                 faults += [fault] if (fault.kind, fault.column) not in known else []
         faults += _drift_faults((drift or {}).get(split, []), schema, policy.drift, masked)
-        found += [_judged(fault, split, policy) for fault in faults]
+        found += [judged(fault, split, policy) for fault in faults]
     order = ["error", "warning", "ignore"]
     return sorted(found, key=lambda each: (order.index(each.severity), each.split, each.column))
 
@@ -165,7 +176,8 @@ def percent(fraction: float) -> str:
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %" if value else "0 %"
 
 
-def _judged(fault: _Fault, split: str, policy: GatePolicy) -> Finding:
+def judged(fault: Fault, split: str, policy: GatePolicy, places: tuple[Place, ...] = ()) -> Finding:
+    """Turns a fault into a finding: how severe it is, and whether it is allowed for a while."""
     allowance = policy.allowance(fault.kind, fault.column, split)
     return Finding(
         kind=fault.kind,
@@ -174,6 +186,7 @@ def _judged(fault: _Fault, split: str, policy: GatePolicy) -> Finding:
         text=fault.text,
         severity=policy.rule_severity(fault.kind, fault.column, split, fault.fraction),
         fraction=fault.fraction,
+        places=places,
         allowed_until=allowance.until if allowance else None,
         allowed_because=allowance.reason if allowance else "",
     )
@@ -181,26 +194,26 @@ def _judged(fault: _Fault, split: str, policy: GatePolicy) -> Finding:
 
 def _split_faults(
     facts: SplitStatistics, schema: schema_pb2.Schema, masked: frozenset[str]
-) -> Iterator[_Fault]:
+) -> Iterator[Fault]:
     """What the statistics alone tell."""
     if not facts.rows:
-        yield _Fault(AnomalyKind.NO_ROWS, "", "the split has no rows")
+        yield Fault(AnomalyKind.NO_ROWS, "", "the split has no rows")
         return
     features = {feature.name: feature for feature in schema.feature}
     for name, column in facts.columns.items():
         feature = features.get(name)
         if not column.present:
             text = f"'{name}' has no value in any of {column.rows:,} rows"
-            yield _Fault(AnomalyKind.ALL_MISSING, name, text, 1.0)
+            yield Fault(AnomalyKind.ALL_MISSING, name, text, 1.0)
             continue
         if column.is_constant:
             value = column.min if column.is_numeric else column.values[0][0]
             shown = "the same value" if name in masked else _quoted(value)
-            yield _Fault(
+            yield Fault(
                 AnomalyKind.CONSTANT, name, f"'{name}' is {shown} in every row that has a value"
             )
         if column.not_finite:
-            yield _Fault(
+            yield Fault(
                 AnomalyKind.NOT_FINITE,
                 name,
                 f"'{name}' holds infinite numbers or NaN",
@@ -208,7 +221,7 @@ def _split_faults(
         if column.invalid_text:
             share = min(column.invalid_text / column.rows, 1.0)
             text = f"'{name}' is no valid UTF-8 in {percent(share)} of rows"
-            yield _Fault(AnomalyKind.INVALID_TEXT, name, text, share)
+            yield Fault(AnomalyKind.INVALID_TEXT, name, text, share)
         if feature is not None:
             yield from _feature_faults(column, feature, schema, name in masked)
 
@@ -218,12 +231,12 @@ def _feature_faults(
     feature: schema_pb2.Feature,
     schema: schema_pb2.Schema,
     is_masked: bool,
-) -> Iterator[_Fault]:
+) -> Iterator[Fault]:
     """What the statistics tell beside the schema."""
     name = column.name
     allowed = allowed_missing(feature)
     if column.missing_fraction > allowed:
-        yield _Fault(
+        yield Fault(
             AnomalyKind.MISSING_VALUES,
             name,
             f"'{name}' missing in {percent(column.missing_fraction)} of rows "
@@ -237,7 +250,7 @@ def _feature_faults(
         total = sum(count for _, count in column.values) or 1.0
         share = sum(count for _, count in new) / total * (1 - column.missing_fraction)
         if share > 1 - feature.distribution_constraints.min_domain_mass:
-            yield _Fault(
+            yield Fault(
                 AnomalyKind.UNEXPECTED_VALUES,
                 name,
                 f"'{name}' has values that the schema does not know in {percent(share)} of rows"
@@ -251,7 +264,7 @@ def _feature_faults(
         too_high = high is not None and math.inf > column.max > high
         if too_low or too_high:
             found = "beyond" if is_masked else f"{column.min:,.9g} to {column.max:,.9g}"
-            yield _Fault(
+            yield Fault(
                 AnomalyKind.OUT_OF_RANGE,
                 name,
                 f"'{name}' goes from {found}, schema allows {_bound(low, '−∞')} to "
@@ -266,7 +279,7 @@ def _tfdv_faults(
     facts: SplitStatistics,
     schema: schema_pb2.Schema,
     masked: frozenset[str],
-) -> Iterator[_Fault]:
+) -> Iterator[Fault]:
     """What TFDV says, one fault per column and kind."""
     if anomalies is None:
         return
@@ -283,11 +296,11 @@ def _tfdv_faults(
             text = _tfdv_text(kind, name, reason, facts.columns.get(name), types.get(name, ""))
             if name in masked:
                 text = f"'{name}': {reason.short_description}"
-            yield _Fault(kind, name, text)
+            yield Fault(kind, name, text)
     if anomalies.HasField("dataset_anomaly_info"):
         whole = anomalies.dataset_anomaly_info
         for reason in whole.reason or [whole]:
-            yield _Fault(_reason_kind(reason), "", _lower(reason.description))
+            yield Fault(_reason_kind(reason), "", _lower(reason.description))
 
 
 def _reason_kind(reason: Any) -> AnomalyKind:
@@ -311,13 +324,13 @@ def _tfdv_text(
 
 def _drift_faults(
     measured: list[Drift], schema: schema_pb2.Schema, gate: DriftGate, masked: frozenset[str]
-) -> Iterator[_Fault]:
+) -> Iterator[Fault]:
     features = {str(feature.name): feature for feature in schema.feature}
     for drift in measured:
         allowed = threshold(drift, features.get(drift.column), gate)
         if allowed is not None and drift.exceeds(allowed):
             change = "" if drift.column in masked else f": {drift.change}"
-            yield _Fault(
+            yield Fault(
                 AnomalyKind.DRIFT,
                 drift.column,
                 f"'{drift.column}' drifted from the span before by {drift.distance:.3g} "

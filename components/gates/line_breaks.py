@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from components.example_gen.ingestion_plan import IngestionPlan
 from components.gates.anomaly_kinds import AnomalyKind
 from components.gates.column_statistics import SplitStatistics
-from components.gates.gate_findings import percent
+from components.gates.gate_findings import Fault, judged, percent
 from components.gates.gate_policy import GatePolicy
 from components.gates.gate_verdict import Finding, Place
 from components.gates.offending_rows import place_of, source_blocks
@@ -97,7 +97,8 @@ def _rows_with_breaks(
             cells = pc.cast(cells, pa.string())
         text = cells.buffers()[2]
         # A look at the whole buffer spares nearly every column the look at each cell.
-        if text is None or not any(mark in memoryview(text).tobytes() for mark in (b"\n", b"\r")):
+        written = b"" if text is None else text.to_pybytes()
+        if b"\n" not in written and b"\r" not in written:
             continue
         found = pc.fill_null(pc.match_substring_regex(cells, _BREAKS), False)
         rows = np.flatnonzero(found.to_numpy(zero_copy_only=False))
@@ -109,17 +110,8 @@ def _finding(
     split: str, name: str, count: int, rows: int, places: list[Place], policy: GatePolicy
 ) -> Finding:
     share = count / rows if rows else 0.0
-    kind = AnomalyKind.LINE_BREAK
-    allowance = policy.allowance(kind, name, split)
-    return Finding(
-        kind=kind,
-        split=split,
-        column=name,
-        text=f"'{name}' has a line break inside in {percent(share)} of rows ({count:,} of "
-        f"{rows:,}); such values are not learnt, a vocabulary holds one value a line",
-        severity=policy.rule_severity(kind, name, split, share),
-        fraction=share,
-        places=tuple(places),
-        allowed_until=allowance.until if allowance else None,
-        allowed_because=allowance.reason if allowance else "",
+    text = (
+        f"'{name}' has a line break inside in {percent(share)} of rows ({count:,} of {rows:,}); "
+        "such values are not learnt, a vocabulary holds one value a line"
     )
+    return judged(Fault(AnomalyKind.LINE_BREAK, name, text, share), split, policy, tuple(places))

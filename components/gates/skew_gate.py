@@ -6,7 +6,6 @@ Its verdict is of the data gate's kind: a document with findings that are judged
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -19,14 +18,20 @@ from tfx.types.artifact import Artifact
 from tfx.types.channel import BaseChannel, Channel
 from tfx.utils import io_utils
 
-from components.gates.anomaly_gate import SCHEMA_FILE, DataVerdict, drift_rows, read_splits
+from components.gates.anomaly_gate import (
+    SCHEMA_FILE,
+    DataVerdict,
+    drift_rows,
+    read_splits,
+    record,
+)
 from components.gates.anomaly_kinds import AnomalyKind
 from components.gates.captured_examples import RUN_ID, SERVED_VERSION, SPLIT
 from components.gates.column_statistics import SplitStatistics
 from components.gates.drift import Drift
-from components.gates.gate_findings import MEASURES, measure_drift, threshold
+from components.gates.gate_findings import MEASURES, Fault, judged, measure_drift, threshold
 from components.gates.gate_policy import GatePolicy
-from components.gates.gate_verdict import VERDICT_FILE, Finding, Verdict
+from components.gates.gate_verdict import Verdict
 from serving.errors import UserError
 
 __all__ = ["SkewAlert", "SkewGate", "TrainedOnStrategy", "compare"]
@@ -111,11 +116,7 @@ class Executor(base_executor.BaseExecutor):
             previous_statistics=trained[0].uri,
         )
         output = artifact_utils.get_single_instance(output_dict["verdict"])
-        io_utils.write_string_file(f"{output.uri}/{VERDICT_FILE}", verdict.to_json())
-        output.errors = sum(each.severity == "error" for each in verdict.findings)
-        output.warnings = sum(each.severity == "warning" for each in verdict.findings)
-        for finding in verdict.findings:
-            logging.getLogger(__name__).info("%s: %s", finding.severity, finding.text)
+        record(verdict, output)
 
 
 class SkewGateSpec(component_spec.ComponentSpec):
@@ -220,19 +221,8 @@ def compare(
         policy: its `drift` says how far is allowed, its `used_columns` what a model looks at.
     """
     measured = measure_drift(trained, served, schema, policy.drift, "skew_comparator")
-    findings = [
-        Finding(
-            kind=kind,
-            split=SPLIT,
-            column=column,
-            text=text,
-            severity=policy.rule_severity(kind, column, SPLIT, None),
-            allowed_until=allowance.until if allowance else None,
-            allowed_because=allowance.reason if allowance else "",
-        )
-        for kind, column, text in _faults(trained, served, schema, policy, measured)
-        for allowance in [policy.allowance(kind, column, SPLIT)]
-    ]
+    faults = _faults(trained, served, schema, policy, measured)
+    findings = [judged(fault, SPLIT, policy) for fault in faults]
     order = ["error", "warning", "ignore"]
     findings.sort(key=lambda each: (order.index(each.severity), each.column))
     return Verdict(
@@ -252,14 +242,14 @@ def _faults(
     schema: schema_pb2.Schema,
     policy: GatePolicy,
     measured: list[Drift],
-) -> Iterator[tuple[AnomalyKind, str, str]]:
+) -> Iterator[Fault]:
     features = {str(feature.name): feature for feature in schema.feature}
     for drift in measured:
         allowed = threshold(drift, features.get(drift.column), policy.drift, "skew_comparator")
         if allowed is None or not drift.exceeds(allowed):
             continue
         change = "" if drift.column in policy.data.masked_columns else f": {drift.change}"
-        yield (
+        yield Fault(
             AnomalyKind.SKEW,
             drift.column,
             f"'{drift.column}' is {drift.distance:.3g} away from the training data "
@@ -268,9 +258,10 @@ def _faults(
     for name in policy.used_columns or ():
         if name in trained.columns and name not in served.columns:
             text = f"'{name}' was in no request; the model was trained with it"
-            yield AnomalyKind.MISSING_COLUMN, name, text
+            yield Fault(AnomalyKind.MISSING_COLUMN, name, text)
     for name in served.columns.keys() - trained.columns.keys():
-        yield AnomalyKind.NEW_COLUMN, name, f"'{name}' was sent and is not in the training data"
+        text = f"'{name}' was sent and is not in the training data"
+        yield Fault(AnomalyKind.NEW_COLUMN, name, text)
 
 
 def _outputs(store: Any, execution_id: int, kind: type[Artifact]) -> list[Artifact]:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from pipeline.commands import DEFAULT_CONFIG
+
 __all__ = ["register"]
 
-_DEFAULT_CONFIG = Path("examples/chicago_taxi/pipeline.yaml")
 
 _Config = Annotated[
     Path, typer.Argument(help="A pipeline.yaml, or the folder that holds one.", show_default=True)
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compile_command(
-    config: _Config = _DEFAULT_CONFIG,
+    config: _Config = DEFAULT_CONFIG,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File. [kfp_specs/NAME.yaml]")
     ] = None,
@@ -63,7 +64,7 @@ def compile_command(
 
 
 def submit_command(
-    config: _Config = _DEFAULT_CONFIG,
+    config: _Config = DEFAULT_CONFIG,
     host: Annotated[
         str, typer.Option("--host", envvar="KF_PIPELINES_ENDPOINT", help="URL of the API.")
     ] = "http://localhost:8888",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.commands import DEFAULT_CONFIG
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -22,7 +24,6 @@ _Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="The runs' folder. [outputs/<name>]")
 ]
 _Run = Annotated[str, typer.Option("--run", help="Whose statistics are looked at.")]
-_DEFAULT_CONFIG = Path("examples/chicago_taxi/pipeline.yaml")
 _STOPPED = 3
 
 
@@ -39,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 def diff_command(
-    config: _Config = _DEFAULT_CONFIG,
+    config: _Config = DEFAULT_CONFIG,
     output: _Output = None,
     run: _Run = "latest",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -60,7 +61,7 @@ def diff_command(
 
 
 def accept_command(
-    config: _Config = _DEFAULT_CONFIG,
+    config: _Config = DEFAULT_CONFIG,
     output: _Output = None,
     run: _Run = "latest",
     column: Annotated[
@@ -96,7 +97,7 @@ def accept_command(
 
 
 def freeze_command(
-    config: _Config = _DEFAULT_CONFIG,
+    config: _Config = DEFAULT_CONFIG,
     output: _Output = None,
     run: _Run = "latest",
     ranges: Annotated[
@@ -126,7 +127,7 @@ def freeze_command(
         )
 
 
-def lint_command(config: _Config = _DEFAULT_CONFIG) -> None:
+def lint_command(config: _Config = DEFAULT_CONFIG) -> None:
     """Point at what in the curated schema would never fire."""
     from components.tables.span_paths import has_span
     from pipeline.config import read_project

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.commands import DEFAULT_CONFIG
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from pipeline.skew.skew_run import SkewResult
 
 __all__ = ["register"]
-
-_DEFAULT_CONFIG = Path("examples/chicago_taxi/pipeline.yaml")
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +56,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def skew_command(
-    config: _Config = _DEFAULT_CONFIG,
+    config: _Config = DEFAULT_CONFIG,
     captured: _Captured = None,
     output: _Output = None,
     metadata: _Metadata = None,

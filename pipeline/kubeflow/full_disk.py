@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline import failure
 from pipeline.staging.object_store import is_remote
 from pipeline.staging.stage import SCRATCH, SCRATCH_GIB
 from serving.errors import UserError
 
 __all__ = ["explain"]
-
-_WORDS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
-"""As the C library and SQLite put it; TensorFlow and Beam wrap these in errors of their own."""
 
 _TENSORFLOWS = re.compile(r"(/[^\s;]+); No space left")
 """TensorFlow names the file first."""
@@ -31,7 +27,7 @@ def explain(error: BaseException, step: str, data_root: str) -> UserError | None
         step: the node's name.
         data_root: where the payloads belong.
     """
-    full = next((link for link in _chain(error) if _is_full(link)), None)
+    full = failure.full_disk(error)
     if full is None:
         return None
     scratch = os.environ.get(SCRATCH)
@@ -54,12 +50,6 @@ def explain(error: BaseException, step: str, data_root: str) -> UserError | None
     )
 
 
-def _is_full(error: BaseException) -> bool:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return any(words in str(error) for words in _WORDS)
-
-
 def _is_on(folder: str, error: BaseException) -> bool:
     """Whether the file that could not be written is on the disk of a folder, or not named."""
     named = getattr(error, "filename", None)
@@ -79,13 +69,3 @@ def _device(place: str) -> int:
 
 def _scratch_gib() -> str:
     return os.environ.get(SCRATCH_GIB, "not set")
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An exception and those that it came from."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__cause__ or link.__context__

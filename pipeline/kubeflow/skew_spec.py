@@ -27,11 +27,13 @@ def compile_spec(project: Project) -> str:
     Raises:
         UserError: something in the project can't work on a cluster.
     """
-    from pipeline import graph
+    from pipeline import graph_cache
     from pipeline.skew import skew_graph
 
     preflight.check(project)
-    ir = graph.cached_ir(project, spec.locations(project), spec.graph_cache(), skew_graph.build_ir)
+    ir = graph_cache.cached_ir(
+        project, spec.locations(project), spec.cache_folder(), skew_graph.build_ir
+    )
     planned = tasks.grouped(ir, project.config.kubernetes.tasks)
     return spec.write_spec(project, ir, planned, _inputs(project))
 

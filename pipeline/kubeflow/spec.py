@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PROJECT_FOLDER",
+    "cache_folder",
     "check_fresh",
     "compile_spec",
-    "graph_cache",
     "locations",
     "spec_file",
     "write_spec",
@@ -52,12 +52,13 @@ def compile_spec(project: Project) -> str:
     Raises:
         UserError: something in it can't work on a cluster; see `pipeline.kubeflow.preflight`.
     """
-    from pipeline import graph
+    from pipeline import graph, graph_cache
     from pipeline.kubeflow import preflight
 
     preflight.check(project)
     kubernetes = project.config.kubernetes
-    ir = _without_this_machine(graph.cached_ir(project, locations(project), graph_cache()), project)
+    built = graph_cache.cached_ir(project, locations(project), cache_folder(), graph.build_ir)
+    ir = _without_this_machine(built, project)
     planned = tasks.grouped(ir, kubernetes.tasks)
     _check_step_names(project, [node for task in planned for node in task.nodes])
     return write_spec(project, ir, planned, parameters.of_project(project))
@@ -104,7 +105,7 @@ def _without_this_machine(ir: pipeline_pb2.Pipeline, project: Project) -> pipeli
     return ir
 
 
-def graph_cache() -> Path:
+def cache_folder() -> Path:
     """Names the folder that built graphs are kept in."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "kubetfx" / "graphs"

@@ -28,7 +28,6 @@ from rich.console import Console
 from pipeline import chatter, failure
 from pipeline.launching.steps import STEPS
 from pipeline.local import run_record
-from pipeline.local.interrupts import Interrupts
 from pipeline.screen.step_board import StepBoard
 from pipeline.writable_folder import make_writable
 from serving.errors import GateStop, UserError
@@ -137,10 +136,10 @@ def run(
         }
         # Asked before stdout is sent to the log, which is no terminal and has no width.
         is_terminal, width = console.is_terminal, console.width
-        with Interrupts() as interrupts, chatter.redirected_to(log) as screen:
+        with chatter.redirected_to(log) as screen:
             shown_on = board_console(console, screen, is_terminal=is_terminal, width=width)
             try:
-                _run_nodes(project, folder, result, shown_on, interrupts, serve_check)
+                _run_nodes(project, folder, result, shown_on, serve_check)
             finally:
                 write_summary(run_folder, result, shown_on)
     return result
@@ -189,7 +188,6 @@ def _run_nodes(
     folder: Path,
     result: RunResult,
     console: Console,
-    interrupts: Interrupts,
     serve_check: bool | None,
 ) -> None:
     outcomes: dict[str, NodeOutcome] = {}
@@ -211,7 +209,6 @@ def _run_nodes(
             from pipeline.launching import launch
 
             for node in launch.node_ids(ir):
-                interrupts.check()
                 board.start(node)
                 outcomes[node] = run_node(node, ir, connection, project, result, board)
                 _note(result, outcomes[node])
@@ -306,12 +303,12 @@ def _check_serving(
 
 def _prepare(project: Project, folder: Path, run_id: str) -> tuple[Any, Any]:
     """Builds or loads the graph, opens the metadata and clears what a killed run left."""
-    from pipeline import graph
+    from pipeline import graph, graph_cache
 
     locations = graph.Locations(
         artifacts=str(folder / "artifacts"), push=push_folder(project, folder)
     )
-    ir = graph.cached_ir(project, locations, folder / ".graphs")
+    ir = graph_cache.cached_ir(project, locations, folder / ".graphs", graph.build_ir)
     from ml_metadata import MetadataStore
 
     from pipeline.launching import infra_retry, launch, metadata

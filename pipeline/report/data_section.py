@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["columns", "statistics_of"]
 
-_MASKED = "–"
 _SERVING = "serving"
 
 
@@ -89,7 +88,7 @@ def _column_table(sets: Mapping[str, SplitStatistics], masked: Collection[str]) 
             column.kind,
             f"{column.missing_fraction:.1%}",
             column.distinct,
-            *((_MASKED,) * 3 if name in masked else (column.min, column.median, column.max)),
+            *((None,) * 3 if name in masked else (column.min, column.median, column.max)),
         )
         for label, facts in sets.items()
         for name, column in facts.columns.items()

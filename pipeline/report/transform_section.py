@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.launching import payload
 from pipeline.report import bucket_bounds, fragments
 from pipeline.report.fragments import escaped
-from pipeline.report.section import Section, masked_columns
+from pipeline.report.section import Section, masked_columns, nested
 
 if TYPE_CHECKING:
     from pipeline.history.run_history import Run
@@ -45,7 +45,7 @@ def _vocabularies(folder: str, masked: Collection[str]) -> list[str]:
         more = fragments.paragraph(f"… {rest:,} more") if rest > 0 else ""
         summary = f"{escaped(name)}: {len(words):,} values"
         parts.append(f"<details><summary>{summary}</summary>{table}{more}</details>")
-    return [fragments.heading("Vocabularies").replace("h2>", "h3>"), *parts] if parts else []
+    return [nested([fragments.heading("Vocabularies")]), *parts] if parts else []
 
 
 def _buckets(folder: str, masked: Collection[str]) -> list[str]:
@@ -66,7 +66,7 @@ def _buckets(folder: str, masked: Collection[str]) -> list[str]:
     if not rows:
         return []
     table = fragments.table(("column", "buckets", "bounds between them"), rows)
-    return [fragments.heading("Buckets").replace("h2>", "h3>"), table]
+    return [nested([fragments.heading("Buckets")]), table]
 
 
 def _is_masked(name: str, masked: Collection[str]) -> bool:

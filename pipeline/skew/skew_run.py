@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from pipeline import chatter, failure, graph
+from pipeline import chatter, failure, graph, graph_cache
 from pipeline.history.run_source import STORE_FILE, RunSource
 from pipeline.local import local_run, run_record
 from pipeline.screen.step_board import StepBoard
@@ -104,7 +104,7 @@ def _run_nodes(
     with StepBoard(console, ["prepare", *skew_graph.STEPS]) as board:
         board.start("prepare", "loading TFX")
         try:
-            ir = graph.cached_ir(project, locations, folder / ".graphs", skew_graph.build_ir)
+            ir = graph_cache.cached_ir(project, locations, folder / ".graphs", skew_graph.build_ir)
             from ml_metadata import MetadataStore
 
             from components.gates.captured_examples import SERVED_VERSION

@@ -18,9 +18,15 @@ OPTIONS = ServerOptions(model_base_path="/nowhere", port=0, rest_api_port=-1)
 def instead_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A file that the server's process runs where it would import TensorFlow."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    others = _children()
     yield tmp_path / "tensorflow.py"
-    children = f"/proc/{os.getpid()}/task/{os.getpid()}/children"
-    assert not Path(children).read_text().split(), "a server was left behind"
+    assert not _children() - others, "a server was left behind"
+
+
+def _children() -> set[str]:
+    """The processes that this one has started; other tests' helpers may be among them."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    return set(children.read_text().split())
 
 
 def _failure(tmp_path: Path, timeout_s: float = 60) -> str:
