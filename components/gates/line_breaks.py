@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -61,16 +62,16 @@ def find_line_breaks(
     try:
         for block, file, splits in source_blocks(plan, source, span):
             for name, rows in _rows_with_breaks(block.batch, columns):
-                of_rows = splits()
-                for row in rows:
-                    split = int(np.broadcast_to(of_rows, block.batch.num_rows)[row])
-                    if split < 0:
-                        continue
+                of_rows = np.broadcast_to(splits(), block.batch.num_rows)[rows]
+                for split in np.unique(of_rows[of_rows >= 0]):
                     key = (plan.splits.names[split], name)
-                    counts[key] = counts.get(key, 0) + 1
-                    if counts[key] <= policy.data.offending_rows:
-                        place = place_of(row, name, block, file, policy.data.masked_columns)
-                        places.setdefault(key, []).append(place)
+                    found = rows[of_rows == split]
+                    counts[key] = counts.get(key, 0) + len(found)
+                    known = places.setdefault(key, [])
+                    known += [
+                        place_of(int(row), name, block, file, policy.data.masked_columns)
+                        for row in found[: policy.data.offending_rows - len(known)]
+                    ]
     except (UserError, OSError, pa.ArrowException, KeyError) as error:
         # For example when the source has moved on.
         _log.warning("line breaks were not looked for: %s", error)
@@ -88,7 +89,7 @@ def _shows_break(values: Collection[tuple[str, float]]) -> bool:
 
 def _rows_with_breaks(
     batch: pa.RecordBatch, columns: Collection[str]
-) -> Iterator[tuple[str, list[int]]]:
+) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
     for name in columns:
         if name not in batch.schema.names:
             continue
@@ -103,7 +104,7 @@ def _rows_with_breaks(
         found = pc.fill_null(pc.match_substring_regex(cells, _BREAKS), False)
         rows = np.flatnonzero(found.to_numpy(zero_copy_only=False))
         if len(rows):
-            yield name, rows.tolist()
+            yield name, rows
 
 
 def _finding(

@@ -108,7 +108,7 @@ class Browser:
                 self.requests.append(details["request"]["url"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """A browser, if this machine has Chromium; `make test-browser` insists on it."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
