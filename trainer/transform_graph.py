@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from trainer import vocabulary_file
 from trainer.cells import RawColumn, dense_cells, empty_cell, present_cells
 from trainer.features import Categorical, Integer
 from trainer.problem import Problem, TransformedFeature
@@ -154,7 +155,21 @@ class TransformGraph:
         return specs
 
     def _vocabulary_size(self, row: TransformedFeature) -> int | None:
-        return self._output.vocabulary_size_by_name(row.key) if row.has_vocabulary else None
+        if not row.has_vocabulary:
+            return None
+        if row.key in self._shared_vocabularies:
+            return len(self._shared_vocabularies[row.key])
+        size: int = self._output.vocabulary_size_by_name(row.key)
+        return size
+
+    @cached_property
+    def _shared_vocabularies(self) -> dict[str, list[bytes]]:
+        """By key; empty for a graph in which each column has a file of its own."""
+        file = f"{self._output.transform_savedmodel_dir}/assets/{vocabulary_file.FILE}"
+        if not tf.io.gfile.exists(file):
+            return {}
+        with tf.io.gfile.GFile(file, "rb") as lines:
+            return vocabulary_file.read_vocabularies(lines.read())
 
     def _width(self, name: str) -> int:
         """Values per row that any feature takes from the column."""

@@ -10,6 +10,7 @@ from components.gates.anomaly_kinds import Severity
 from pipeline.launching import gate_stop, metadata, payload
 from pipeline.launching.launch import NodeOutcome
 from pipeline.launching.metadata import OutputArtifact
+from pipeline.launching.vocabularies import vocabularies
 
 __all__ = ["describe", "evaluation_summary", "infra_summary", "is_refusal"]
 
@@ -159,8 +160,8 @@ def _window(outcome: NodeOutcome) -> str:
 def _transform(outcome: NodeOutcome) -> str:
     graph = outcome.output("transform_graph")
     assert graph is not None
-    vocabularies = payload.names(f"{graph.uri}/transform_fn/assets")
-    return f"{len(vocabularies)} vocabular{'y' if len(vocabularies) == 1 else 'ies'}"
+    count = len(vocabularies(graph.uri))
+    return f"{count} vocabular{'y' if count == 1 else 'ies'}"
 
 
 def _trainer(outcome: NodeOutcome) -> str:

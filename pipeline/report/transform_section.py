@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.launching import payload
+from pipeline.launching.vocabularies import vocabularies
 from pipeline.report import bucket_bounds, fragments
 from pipeline.report.fragments import escaped
 from pipeline.report.section import Section, masked_columns, nested
@@ -25,22 +26,27 @@ def transform(run: Run) -> Section | None:
     graph = run.output("transform", "transform_graph")
     if graph is None:
         return None
-    folder, masked = f"{graph.uri}/transform_fn", masked_columns(run)
-    parts = [*_vocabularies(f"{folder}/assets", masked), *_buckets(folder, masked)]
+    masked = masked_columns(run)
+    parts = [
+        *_vocabularies(vocabularies(graph.uri), masked),
+        *_buckets(f"{graph.uri}/transform_fn", masked),
+    ]
     if not parts:
         parts.append(fragments.paragraph("No vocabularies and no buckets: numbers are scaled."))
     return Section("transform", "Transform", "".join(parts))
 
 
-def _vocabularies(folder: str, masked: Collection[str]) -> list[str]:
+def _vocabularies(found: Mapping[str, Sequence[bytes]], masked: Collection[str]) -> list[str]:
     parts = []
-    for name in payload.names(folder):
+    for name, words in found.items():
         if _is_masked(name, masked):
             parts.append(fragments.paragraph(f"{name}: values are masked"))
             continue
-        words = payload.read_bytes(folder, name).decode(errors="replace").splitlines()
-        shown = [(index, word[:_LETTERS]) for index, word in enumerate(words[:_WORDS_SHOWN])]
-        table = fragments.table(("id", "value"), shown, limit=_WORDS_SHOWN)
+        shown = [
+            (number, word.decode(errors="replace")[:_LETTERS])
+            for number, word in enumerate(words[:_WORDS_SHOWN], start=1)
+        ]
+        table = fragments.table(("rank", "value"), shown, limit=_WORDS_SHOWN)
         rest = len(words) - _WORDS_SHOWN
         more = fragments.paragraph(f"… {rest:,} more") if rest > 0 else ""
         summary = f"{escaped(name)}: {len(words):,} values"

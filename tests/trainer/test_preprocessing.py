@@ -26,6 +26,7 @@ FEATURES: list[dict[str, Any]] = [
     {"kind": "categorical", "name": "a b", "hash_buckets": 8, "missing": {"value": "x"}},
     {"kind": "categorical", "name": "a_b", "missing": "unseen"},
     {"kind": "categorical", "name": "tags", "max_values": 3},
+    {"kind": "categorical", "name": "odd", "vocabulary": {"max_size": 4, "oov_buckets": 3}},
     {"kind": "integer", "name": "code", "vocabulary": {"min_frequency": 10}},
     {"kind": "integer", "name": "zone", "max_value": 4},
     {"kind": "boolean", "name": "yes/no"},
@@ -43,6 +44,12 @@ PROBLEM = Problem.model_validate(
 )
 
 
+ODD = ["two words", "8\tpressé", "8", " "]
+"""Values of which one looks like a line of the vocabularies' file."""
+RARE = ["in\nside", "one", "two", "three", "four", "in\rside"]
+"""Values beyond the vocabulary's size, or which no line holds."""
+
+
 def make_row(pick: random.Random) -> dict[str, Any]:
     def maybe(value: Any) -> Any:
         return None if pick.random() < 0.2 else value
@@ -58,6 +65,7 @@ def make_row(pick: random.Random) -> dict[str, Any]:
         "a b": maybe(pick.choice("xyz")),
         "a_b": maybe(pick.choice(["ü", "\u96ea", "€"])),
         "tags": pick.sample("pqrs", pick.randint(0, 4)),
+        "odd": pick.choices([*ODD, *RARE], [30, 30, 30, 30, 8, 1, 1, 1, 1, 1])[0],
         "code": maybe(pick.choice([3, 5, 10**12])),
         "zone": pick.randint(0, 6),
         "yes/no": maybe(pick.choice(["yes", "No", "TRUE", "?"])),
@@ -186,6 +194,37 @@ def test_ids_follow_frequency(rows: list[dict[str, Any]], transformed: dict[str,
     lengths = np.array([min(3, len(cell)) for cell in cells(rows, "tags")])
     np.testing.assert_array_equal((tags > 0).sum(axis=1), lengths)
     np.testing.assert_array_equal(tags[:, 0] == 0, lengths == 0)
+
+
+def test_values_beyond_the_vocabulary_share_its_last_ids(
+    graph: TransformGraph, rows: list[dict[str, Any]], transformed: dict[str, Any]
+) -> None:
+    assert graph.id_counts["odd_categorical"] == 1 + 4 + 3
+    values = cells(rows, "odd")
+    ids = transformed["odd_categorical"][:, 0]
+    assert {int(ids[values.index(value)]) for value in ODD} == {1, 2, 3, 4}
+    unseen = {value: set(ids[[cell == value for cell in values]]) for value in RARE}
+    assert all(len(found) == 1 for found in unseen.values() if found)
+    assert len(set().union(*unseen.values())) > 1
+    assert set().union(*unseen.values()) <= {5, 6, 7}
+
+
+def test_a_wide_table_takes_few_operations_a_column() -> None:
+    def operations(count: int) -> int:
+        kinds = ["numeric", "log_numeric", "categorical", "integer", "boolean"]
+        features = [
+            {"kind": kind, "name": f"{kind}{number}"} for kind in kinds for number in range(count)
+        ]
+        problem = Problem.model_validate(
+            {"features": features, "label": {"column": "y"}, "task": "binary"}
+        )
+        with tf.Graph().as_default() as graph:
+            columns = {each["name"]: tf.zeros([9, 1]) for each in features} | {"y": tf.zeros([9])}
+            transform_columns(problem, columns)
+            return len(graph.get_operations())
+
+    columns = 5 * (40 - 20)
+    assert operations(40) - operations(20) < 4 * columns
 
 
 def test_whole_numbers_and_truth_have_ids(
