@@ -6,21 +6,17 @@ of the graph, which training and serving then share.
 
 Columns that are treated alike are treated together, as one matrix: the graph of a wide table is
 then hardly larger than that of a narrow one, and so is the time to make, load and run it.
-
-Ids have one layout for all kinds: 0 is missing, known values follow from 1, unseen ones come
-last; −1 pads the rows of columns that hold lists.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from trainer import cells, moments
+from trainer import categories, cells, moments
+from trainer.columns import Column, apart, convert, together
 from trainer.errors import DataError
 from trainer.problem import (
     Boolean,
@@ -30,18 +26,12 @@ from trainer.problem import (
     LogNumeric,
     Numeric,
     Problem,
-    Substitute,
     Task,
     Timestamp,
     TransformedFeature,
-    Vocabulary,
 )
-from trainer.vocabularies import LARGEST_SHARED, Vocabularies
 
-__all__ = ["PADDING_ID", "preprocessing_fn", "transform_columns"]
-
-PADDING_ID = -1
-"""Fills rows that hold fewer values than `max_values`."""
+__all__ = ["preprocessing_fn", "transform_columns"]
 
 # float32 stays exact enough below this; no value of the training data is near it.
 _LARGEST_Z_SCORE = 1e6
@@ -85,100 +75,55 @@ def transform_columns(
     return outputs
 
 
-@dataclass(frozen=True)
-class _Column:
-    """A transformed feature in the making: the row of the table, and the cells it is made from."""
-
-    row: TransformedFeature
-    cells: tf.Tensor
-    """Shape: [N, width]."""
-
-    @property
-    def feature(self) -> Any:
-        """What the user wrote."""
-        return self.row.feature
-
-
 def _transform_features(
     rows: Sequence[TransformedFeature], inputs: Mapping[str, cells.RawColumn]
 ) -> dict[str, tf.Tensor]:
     """Makes the columns of the table; their order in the result is of no account."""
     wanted = dict.fromkeys((row.feature.name, row.width) for row in rows)
     dense = {(name, width): cells.dense_cells(inputs[name], width) for name, width in wanted}
-    raw = [_Column(row, dense[row.feature.name, row.width]) for row in rows]
+    raw = [Column(row, dense[row.feature.name, row.width]) for row in rows]
 
-    def of(*kinds: type, role: str = "value") -> list[_Column]:
+    def of(*kinds: type, role: str = "value") -> list[Column]:
         return [one for one in raw if isinstance(one.feature, kinds) and one.row.role == role]
 
-    numbers = _convert(of(Numeric, LogNumeric), cells.to_numbers)
-    moments_cut = _cut_moments([one for one in raw if isinstance(one.feature, Timestamp)])
-    years = [one for one in moments_cut if one.row.role == "year"]
-    text = _convert(of(Categorical), cells.to_text)
-    whole = _convert(of(Integer), cells.to_whole_numbers)
-    text += _convert([one for one in whole if one.feature.max_value is None], cells.to_text)
-    outputs = {one.row.key: one.cells for one in moments_cut if one.row.role != "year"}
+    numbers = convert(of(Numeric, LogNumeric), cells.to_numbers)
+    parts = _cut_moments([one for one in raw if isinstance(one.feature, Timestamp)])
+    years = [one for one in parts if one.row.role == "year"]
+    text = convert(of(Categorical), cells.to_text)
+    whole = convert(of(Integer), cells.to_whole_numbers)
+    text += convert([one for one in whole if one.feature.max_value is None], cells.to_text)
+    outputs = {one.row.key: one.cells for one in parts if one.row.role != "year"}
     outputs |= _scale(numbers + years)
-    outputs |= _identify(text)
-    for one in _convert(of(Numeric, LogNumeric, role="missing"), cells.to_numbers):
+    outputs |= categories.identify_text(text)
+    for one in convert(of(Numeric, LogNumeric, role="missing"), cells.to_numbers):
         outputs[one.row.key] = tf.cast(tf.math.is_nan(one.cells), tf.float32)
-    for one in _convert(of(Bucketized), cells.to_numbers):
+    for one in convert(of(Bucketized), cells.to_numbers):
         outputs[one.row.key] = _bucketize(one.cells, one.feature)
     for one in whole:
         if one.feature.max_value is not None:
-            outputs[one.row.key] = _identify_integer(one)
-    for one in _convert(of(Boolean), cells.to_truth_values):
-        outputs[one.row.key] = _identify_truth(one.cells, one.feature)
+            outputs[one.row.key] = categories.identify_number(one)
+    for one in convert(of(Boolean), cells.to_truth_values):
+        outputs[one.row.key] = categories.identify_truth(one)
     return outputs
-
-
-def _convert(
-    columns: Sequence[_Column], conversion: Callable[[tf.Tensor], tf.Tensor]
-) -> list[_Column]:
-    """Converts the cells of many columns, those of one type all at once; keeps no order."""
-    converted = []
-    for dtype in dict.fromkeys(column.cells.dtype for column in columns):
-        alike = [column for column in columns if column.cells.dtype == dtype]
-        parts = _apart(conversion(_together(alike)), alike)
-        converted += [_Column(column.row, parts[column.row.key]) for column in alike]
-    return converted
-
-
-def _together(columns: Sequence[_Column]) -> tf.Tensor:
-    """Joins columns of one type to a matrix.
-
-    Shape:
-        [N, width] each to [N, W].
-    """
-    if len(columns) == 1:
-        return columns[0].cells
-    return tf.concat([column.cells for column in columns], axis=1)
-
-
-def _apart(matrix: tf.Tensor, columns: Sequence[_Column]) -> dict[str, tf.Tensor]:
-    """Cuts a matrix into the columns that it was joined from, by key."""
-    if len(columns) == 1:
-        return {columns[0].row.key: matrix}
-    parts = tf.split(matrix, [column.row.width for column in columns], axis=1)
-    return {column.row.key: part for column, part in zip(columns, parts, strict=True)}
 
 
 # --------------------------------------------------------------------------------- numbers
 
 
-def _scale(columns: Sequence[_Column]) -> dict[str, tf.Tensor]:
+def _scale(columns: Sequence[Column]) -> dict[str, tf.Tensor]:
     """Turns numbers, NaN where missing, into float32 z-scores without NaN."""
     if not columns:
         return {}
     plain = [column for column in columns if not isinstance(column.feature, LogNumeric)]
     tailed = [column for column in columns if isinstance(column.feature, LogNumeric)]
-    columns = plain + _convert(tailed, _log_of_one_more)
-    known = _together(columns)
+    columns = plain + convert(tailed, _log_of_one_more)
+    known = together(columns)
     mean, per_deviation = _mean_and_scale(known)
     fill = tf.constant([_fill(column.feature) for column in columns], tf.float64)
     fill = tf.where(tf.math.is_nan(fill), mean, fill)
     scores = (tf.where(tf.math.is_nan(known), fill, known) - mean) * per_deviation
     scores = tf.clip_by_value(scores, -_LARGEST_Z_SCORE, _LARGEST_Z_SCORE)
-    return _apart(tf.cast(scores, tf.float32), columns)
+    return apart(tf.cast(scores, tf.float32), columns)
 
 
 def _log_of_one_more(numbers: tf.Tensor) -> tf.Tensor:
@@ -242,119 +187,7 @@ def _bucketize(numbers: tf.Tensor, feature: Bucketized) -> tf.Tensor:
     return tf.where(missing, tf.zeros_like(ids), ids) if feature.missing == "own_bucket" else ids
 
 
-# -------------------------------------------------------------------------------- categories
-
-
-def _identify(columns: Sequence[_Column]) -> dict[str, tf.Tensor]:
-    """Turns text, empty where missing, into ids by vocabulary or hash."""
-    outputs: dict[str, tf.Tensor] = {}
-    shared = []
-    for column in columns:
-        words, key = column.feature.vocabulary, column.row.key
-        if words is not None and _is_shared(words):
-            shared.append(column)
-        elif words is not None:
-            outputs |= _identify_by([column], partial(_look_up, vocabulary=words, key=key))
-        else:
-            count = column.feature.hash_buckets
-            hashed = partial(tf.strings.to_hash_bucket_fast, num_buckets=count)
-            outputs |= _identify_by([column], hashed)
-    if shared:
-        outputs |= _identify_by(shared, partial(_look_up_together, columns=shared))
-    return outputs
-
-
-def _identify_by(
-    columns: Sequence[_Column], find: Callable[[tf.Tensor], tf.Tensor]
-) -> dict[str, tf.Tensor]:
-    """Turns text into ids.
-
-    Args:
-        columns: text, empty where missing.
-        find: numbers the values of each column from 0. Shape: strings [N, W] to int64 [N, W].
-    """
-    text = _together(columns)
-    missing = tf.equal(text, "")
-    policies = [column.feature.missing for column in columns for _ in range(column.row.width)]
-    if any(isinstance(policy, Substitute) for policy in policies):
-        values = [str(each.value) if isinstance(each, Substitute) else "" for each in policies]
-        text = tf.where(missing, tf.constant([values]), text)
-    ids = find(text) + 1
-    has_own = [policy == "own_token" for policy in policies]
-    if any(has_own):
-        ids = tf.where(missing & tf.constant([has_own]), tf.zeros_like(ids), ids)
-    return _apart(_pad(ids, missing, columns), columns)
-
-
-def _pad(ids: tf.Tensor, missing: tf.Tensor, columns: Sequence[_Column]) -> tf.Tensor:
-    """Marks missing cells as padding, but for a row's first: an empty row is a missing value.
-
-    Shape:
-        both [N, W] to [N, W].
-    """
-    is_later = [place > 0 for column in columns for place in range(column.row.width)]
-    if not any(is_later):
-        return ids
-    return tf.where(missing & tf.constant([is_later]), tf.constant(PADDING_ID, tf.int64), ids)
-
-
-def _is_shared(vocabulary: Vocabulary) -> bool:
-    """Whether a column is counted along with others; a least frequency asks for exact counts."""
-    return vocabulary.min_frequency == 1 and vocabulary.max_size <= LARGEST_SHARED
-
-
-def _look_up_together(text: tf.Tensor, columns: Sequence[_Column]) -> tf.Tensor:
-    """Numbers values by the vocabularies that the columns share a file with."""
-    settings = [column.feature.vocabulary for column in columns]
-    return Vocabularies.analyse(
-        text,
-        owners=[n for n, column in enumerate(columns) for _ in range(column.row.width)],
-        names=[column.row.key for column in columns],
-        max_sizes=[each.max_size for each in settings],
-        oov_buckets=[each.oov_buckets for each in settings],
-    ).look_up(text)
-
-
-def _look_up(text: tf.Tensor, vocabulary: Vocabulary, key: str) -> tf.Tensor:
-    """Numbers values by a vocabulary with a file of its own, which all values are counted for."""
-    # The empty string is in no vocabulary.
-    file = tft.vocabulary(
-        tf.boolean_mask(text, tf.not_equal(text, "")),
-        top_k=vocabulary.max_size,
-        # TFT warns of a threshold of 1, which filters nothing.
-        frequency_threshold=vocabulary.min_frequency if vocabulary.min_frequency > 1 else None,
-        vocab_filename=key,
-    )
-    return tft.apply_vocabulary(
-        text, file, num_oov_buckets=vocabulary.oov_buckets, file_format="text"
-    )
-
-
-def _identify_integer(column: _Column) -> tf.Tensor:
-    """Turns whole numbers up to the feature's `max_value` into ids: the numbers themselves."""
-    numbers, feature = column.cells, column.feature
-    unseen = tf.constant(feature.max_value + 2, tf.int64)
-    known = (numbers >= 0) & (numbers <= feature.max_value)
-    ids = tf.where(known, numbers + 1, unseen)
-    match feature.missing:
-        case Substitute(value=value):
-            inside = 0 <= int(value) <= feature.max_value
-            of_missing = tf.constant(int(value) + 1, tf.int64) if inside else unseen
-        case "unseen":
-            of_missing = unseen
-        case _:
-            of_missing = tf.constant(0, tf.int64)
-    missing = tf.logical_not(cells.present_cells(numbers))
-    return _pad(tf.where(missing, of_missing, ids), missing, [column])
-
-
-def _identify_truth(values: tf.Tensor, feature: Boolean) -> tf.Tensor:
-    """Turns truth values into ids: 0 missing, 1 false, 2 true."""
-    fill = cells.NO_TRUTH_VALUE if feature.missing == "own_token" else int(feature.missing)
-    return tf.where(values < 0, tf.constant(fill, tf.int64), values) + 1
-
-
-def _cut_moments(columns: Sequence[_Column]) -> list[_Column]:
+def _cut_moments(columns: Sequence[Column]) -> list[Column]:
     """Turns timestamps into parts: ids, and the year as a number, NaN where it is missing."""
     cut = []
     found: dict[Timestamp, tuple[moments.CalendarParts, tf.Tensor]] = {}
@@ -368,7 +201,7 @@ def _cut_moments(columns: Sequence[_Column]) -> list[_Column]:
             part = tf.where(valid, tf.cast(part, tf.float64), math.nan)
         else:
             part = tf.where(valid, part, tf.zeros_like(part))
-        cut.append(_Column(column.row, part))
+        cut.append(Column(column.row, part))
     return cut
 
 

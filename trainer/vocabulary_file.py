@@ -9,8 +9,8 @@ payment_type_categorical
 ```
 
 One file makes one lookup table, whatever the number of columns. The number before a value is that
-of its column; the first line of a value comes from the most frequent one. A value that TensorFlow
-could not read back from a line, because it has a line break inside, is not in it.
+of its column, whose values go from the most to the least frequent. A value that TensorFlow could
+not read back from a line, because it has a line break inside, is not in it.
 """
 
 __all__ = ["FILE", "line_start", "read_vocabularies"]
