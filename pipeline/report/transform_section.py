@@ -49,7 +49,7 @@ def _vocabularies(found: Mapping[str, Sequence[bytes]], masked: Collection[str])
         table = fragments.table(("rank", "value"), shown, limit=_WORDS_SHOWN)
         rest = len(words) - _WORDS_SHOWN
         more = fragments.paragraph(f"… {rest:,} more") if rest > 0 else ""
-        summary = f"{escaped(name)}: {len(words):,} values"
+        summary = f"{escaped(name)}: {len(words):,} value{'' if len(words) == 1 else 's'}"
         parts.append(f"<details><summary>{summary}</summary>{table}{more}</details>")
     return [nested([fragments.heading("Vocabularies")]), *parts] if parts else []
 
