@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -195,7 +196,11 @@ def write(
         for key, rows in slices_of(scored, columns):
             found = _slice_metrics(plan, models, rows, folds)
             metrics.append(writer.convert_slice_metrics_to_proto((key, found), None))
-            checks.append(metrics_validator.validate_metrics((key, found), plan.config))
+            check = metrics_validator.validate_metrics((key, found), plan.config)
+            labels = next(iter(scored.answers.values())).labels[rows]
+            if key and not np.ptp(labels):
+                _pass_undefined(check)
+            checks.append(check)
             drawn = _slice_plots(plan, models, rows)
             if drawn:
                 plots.append(writer.convert_slice_plots_to_proto((key, drawn), None))
@@ -220,6 +225,20 @@ def write(
     with tf.io.gfile.GFile(f"{folder}/eval_config.json", "w") as file:
         file.write(json_format.MessageToJson(run))
     return bool(verdict.validation_ok)
+
+
+def _pass_undefined(check: Any) -> None:
+    """Takes back failures of metrics that a slice without differing labels can't have."""
+    for one in check.metric_validations_per_slice:
+        failures = [
+            each for each in one.failures if not math.isnan(each.metric_value.double_value.value)
+        ]
+        del one.failures[:]
+        one.failures.extend(failures)
+    kept = [one for one in check.metric_validations_per_slice if one.failures]
+    del check.metric_validations_per_slice[:]
+    check.metric_validations_per_slice.extend(kept)
+    check.validation_ok = not kept
 
 
 def _slice_metrics(
@@ -251,7 +270,8 @@ def _with_error(values: npt.NDArray[np.float64], *, is_spread: bool) -> Any:
     Source: tensorflow_model_analysis/evaluators/jackknife.py.
     """
     value, without = float(values[0]), values[1:]
-    if not is_spread:
+    # Without one fold there may be no row of a class, and no value.
+    if not is_spread or not np.isfinite(without).all():
         return value
     pseudo = value * FOLDS - without * (FOLDS - 1)
     return types.ValueWithTDistribution(

@@ -6,15 +6,26 @@ ledger, the dashboard and the report show is written once, when the model has be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tensorflow_model_analysis.api import model_eval_lib
 
-__all__ = ["BASELINE", "CANDIDATE", "SUMMARY_FILE", "overall_plots", "reasons", "slices"]
+__all__ = [
+    "BASELINE",
+    "CANDIDATE",
+    "SUMMARY_FILE",
+    "overall_plots",
+    "reasons",
+    "slices",
+    "undefined",
+]
 
 SUMMARY_FILE = "summary.json"
 CANDIDATE, BASELINE = "candidate", "baseline"
+_PLACES_NAMED = 5
 _BINARY_PLOT, _MULTICLASS_PLOT, _CALIBRATION_PLOT = (
     "confusionMatrixAtThresholds",
     "multiClassConfusionMatrixAtThresholds",
@@ -181,6 +192,32 @@ def reasons(evaluation: str, rows: list[dict[str, Any]]) -> list[str]:
     return sorted(told, key=lambda reason: "on all rows" not in reason)
 
 
+def undefined(rows: Sequence[Mapping[str, Any]], config: Any) -> list[str]:
+    """Says which thresholds held for want of a value, on slices whose labels are all the same.
+
+    Args:
+        rows: the slices; see `slices`.
+        config: the EvalConfig, whose thresholds on every slice count.
+    """
+    told = []
+    for metric in (each for spec in config.metrics_specs for each in spec.metrics):
+        if not metric.HasField("threshold"):
+            continue
+        name = json.loads(metric.config or "{}").get("name", metric.class_name)
+        places = [
+            _place(row["slice"].items())
+            for row in rows
+            if row["slice"] and math.isnan(row["metrics"].get(name, 0.0))
+        ]
+        if places:
+            more = f" and {len(places) - _PLACES_NAMED} more" if len(places) > _PLACES_NAMED else ""
+            told.append(
+                f"{name} is not defined, and not asked for, on slices whose labels are all the "
+                f"same: {'; '.join(places[:_PLACES_NAMED])}{more}"
+            )
+    return told
+
+
 def _slice_name(key: Any) -> str:
     return _place(
         (single.column, getattr(single, single.WhichOneof("kind")))
@@ -215,6 +252,8 @@ def _reason(failure: Any, where: str, row: dict[str, Any]) -> str:
             f"allowed is {allowed:+.4g}"
         )
     bounds = threshold.value_threshold
+    if math.isnan(value):
+        return f"{name} is not defined on {where}, and a bound is set for it"
     interval = row.get("intervals", {}).get(name)
     shown = f"{value:.4g}" + (f" ({interval[0]:.4g} to {interval[1]:.4g})" if interval else "")
     if bounds.HasField("lower_bound") and not value >= bounds.lower_bound.value:

@@ -71,14 +71,17 @@ class Executor(tfx_executor.Executor):
             _bless(blessing, input_dict, is_blessed=True)
             blessed, reasons = 1, []
         candidate = evaluation_summary.CANDIDATE if has_baseline else None
+        config = tfma.EvalConfig()
+        proto_utils.json_to_proto(exec_properties["eval_config"], config)
         summary = {
             "blessed": bool(blessed),
             "gated": gated,
             "compared": has_baseline,
             "reasons": reasons,
+            "notes": evaluation_summary.undefined(slices, config),
             "slices": slices,
             **evaluation_summary.overall_plots(
-                evaluation, candidate, _class_names(input_dict["model"][0].uri, exec_properties)
+                evaluation, candidate, _class_names(input_dict["model"][0].uri, config)
             ),
         }
         text = json.dumps(summary, indent=1)
@@ -133,13 +136,11 @@ class Evaluator(component.Evaluator):
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
 
 
-def _class_names(model: str, exec_properties: dict[str, Any]) -> list[str]:
+def _class_names(model: str, config: tfma.EvalConfig) -> list[str]:
     """Reads what the classes are called off the vocabulary of labels in the model, if it has one.
 
     `trainer.preprocessing` names it like the label that it makes.
     """
-    config = tfma.EvalConfig()
-    proto_utils.json_to_proto(exec_properties["eval_config"], config)
     labels = {spec.label_key for spec in config.model_specs}
     for label in sorted(labels - {""}):
         file = f"{path_utils.serving_model_path(model)}/assets/{label}"

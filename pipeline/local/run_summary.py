@@ -164,3 +164,5 @@ def _show_verdict(evaluation: dict[str, Any], console: Console) -> None:
     else:
         why = "all thresholds hold; there is no earlier blessed model to compare with"
     console.print(f"[bold green]blessed[/]: {why}")
+    for note in evaluation.get("notes", []):
+        console.print(f"  {note}")

@@ -103,15 +103,16 @@ def confusion(summary: dict[str, Any]) -> tuple[list[str], list[list[float]]] | 
 
 
 def _verdict(summary: dict[str, Any]) -> str:
+    notes = summary.get("notes", [])
     if not summary["blessed"]:
-        return fragments.verdict("Not blessed", "bad", summary["reasons"])
+        return fragments.verdict("Not blessed", "bad", [*summary["reasons"], *notes])
     if not summary["gated"]:
         why = ["no thresholds are set"]
     elif summary["compared"]:
         why = ["all thresholds hold, against the last blessed model too"]
     else:
         why = ["all thresholds hold; there is no earlier blessed model to compare with"]
-    return fragments.verdict("Blessed", "good", why)
+    return fragments.verdict("Blessed", "good", [*why, *notes])
 
 
 def _slices(summary: dict[str, Any]) -> list[str]:

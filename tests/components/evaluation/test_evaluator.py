@@ -160,10 +160,9 @@ def _run(kind: Any, inputs: dict[str, list[Any]], config: str, folder: Path) -> 
 def _same(one: dict[str, float], other: dict[str, float], where: object) -> None:
     assert one.keys() == other.keys()
     for name, value in one.items():
-        assert other[name] == pytest.approx(value, rel=TOLERANCE, abs=TOLERANCE, nan_ok=True), (
-            where,
-            name,
-        )
+        # TFMA's curves have 10,000 thresholds.
+        near = 1e-3 if name in ("auc", "auc_pr") else TOLERANCE
+        assert other[name] == pytest.approx(value, rel=near, abs=near, nan_ok=True), (where, name)
 
 
 def test_metrics_verdicts_and_plots_are_those_of_tfma(
@@ -240,6 +239,47 @@ def test_intervals_stand_beside_the_metrics_of_every_slice(
         assert row["intervals"].keys() == row["metrics"].keys() - {"example_count"}
         low, high = row["intervals"]["accuracy"]
         assert low < row["metrics"]["accuracy"] < high
+
+
+def test_area_under_roc_is_the_share_of_pairs_in_the_right_order() -> None:
+    """As many predictions share one of TFMA's thresholds where all are near 0."""
+    random = np.random.default_rng(3)
+    labels = (random.random(300) < 0.3).astype(np.float64)
+    said = np.round((random.random(300) + 0.3 * labels) * 1e-4, 6)
+    said[200:] = 1.0
+    rows = BinaryRows(ModelAnswers(labels, said[:, np.newaxis].astype(np.float32)))
+    folds = np.arange(300) % 20
+    found = rows.metrics({"AUC": "auc"}, np.arange(300), folds, 20)["auc"]
+    for fold, value in enumerate(found, -1):
+        kept = folds != fold
+        positive, negative = said[kept & (labels == 1)], said[kept & (labels == 0)]
+        above = (positive[:, np.newaxis] > negative).mean()
+        ties = (positive[:, np.newaxis] == negative).mean()
+        assert value == pytest.approx(above + ties / 2, abs=1e-12)
+
+
+@pytest.mark.parametrize("inputs", [Task.BINARY], indirect=True, ids=str)
+@pytest.mark.parametrize("intervals", [False, True])
+def test_what_a_slice_of_one_class_cannot_have_is_not_asked_of_it(
+    inputs: tuple[Task, dict[str, list[Any]]], tmp_path: Path, intervals: bool
+) -> None:
+    [file] = Path(inputs[1]["examples"][0].uri).glob("*/data")
+    kept = []
+    for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+        features = tf.train.Example.FromString(record).features.feature
+        if features["hour"].int64_list.value[0] != 4 or not features["y"].float_list.value[0]:
+            kept.append(record)
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        for record in kept:
+            writer.write(record)
+    config = _config(Task.BINARY, intervals=intervals)
+    folder, _ = _run(evaluator.Executor, inputs[1], config, tmp_path)
+    summary = json.loads((Path(folder) / evaluation_summary.SUMMARY_FILE).read_text())
+    [slice_] = [row for row in summary["slices"] if row["slice"] == {"hour": 4}]
+    assert math.isnan(slice_["metrics"]["auc"])
+    assert not [each for each in summary["reasons"] if "hour=4" in each and "auc" in each]
+    note = "auc is not defined, and not asked for, on slices whose labels are all the same: hour=4"
+    assert summary["notes"][0].startswith(note)
 
 
 def test_certain_and_right_costs_nothing() -> None:
