@@ -168,7 +168,8 @@ class Kubernetes(Section):
     """Where TFX's metadata are kept."""
 
     object_store: ObjectStore = ObjectStore()
-    """How `s3://` is reached; used when the data root, the data or the push are there."""
+    """How `s3://` is reached; used when the data root, the data, the schema or the push are there,
+    and when it is written out, for runs that are given `s3://` inputs."""
 
     secrets: dict[KubernetesName, dict[str, EnvironmentName]] = {}
     """Further secrets as environment variables: `{my-secret: {key: VARIABLE}}`."""

@@ -12,11 +12,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.config import Project
 
-__all__ = ["CONSTANTS", "DATA_PATH", "DATA_ROOT", "PUSH", "Parameter", "of_project", "used_by"]
+__all__ = [
+    "CONSTANTS",
+    "DATA_PATH",
+    "DATA_ROOT",
+    "PUSH",
+    "PUSH_TO",
+    "Parameter",
+    "of_project",
+    "used_by",
+]
 
 DATA_PATH = "data_path"
 DATA_ROOT = "data_root"
 PUSH = "push"
+PUSH_TO = "push_to"
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ def of_project(project: Project) -> list[Parameter]:
             ("pusher", "infra_validator"),
         ),
         Parameter(
-            "push_to",
+            PUSH_TO,
             str,
             config.push.directory if _is_remote(config.push.directory) else "",
             "Folder or URL of the model's versions; empty for <data_root>/serving/<pipeline>.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.staging.object_store import is_remote
 
 if TYPE_CHECKING:
+    from pipeline.config import Config
     from pipeline.config.kubernetes import Accelerator, Kubernetes, Toleration
 
 __all__ = [
@@ -95,36 +96,38 @@ def set_resources(task: Any, needs: PodNeeds) -> None:
 
 
 def set_environment(
-    task: Any, settings: Kubernetes, metadata_url: str, scratch: Mapping[str, str]
+    task: Any, config: Config, metadata_url: str, scratch: Mapping[str, str]
 ) -> None:
     """Tells the step where the metadata store and the object store are.
 
     Args:
         task: kfp's.
-        settings: the section of the YAML.
+        config: the whole YAML: data, push and data root may each be in an object store.
         metadata_url: the variable that holds the metadata store's URL.
         scratch: variables about the local disk, for payloads in an object store.
     """
     from kfp import kubernetes
 
+    settings = config.kubernetes
     if settings.metadata.url:
         task.set_env_variable(metadata_url, settings.metadata.url)
     else:
         kubernetes.use_secret_as_env(
             task, settings.metadata.secret, {settings.metadata.key: metadata_url}
         )
-    if uses_s3(settings):
+    if _reaches_s3(config):
         store = settings.object_store
         task.set_env_variable("AWS_ENDPOINT_URL", store.endpoint)
         task.set_env_variable("AWS_DEFAULT_REGION", store.region)
-        for name, value in scratch.items():
-            task.set_env_variable(name, value)
         if store.secret:
             keys = {
                 store.access_key: "AWS_ACCESS_KEY_ID",
                 store.secret_key: "AWS_SECRET_ACCESS_KEY",
             }
             kubernetes.use_secret_as_env(task, store.secret, keys)
+    if is_remote(settings.data_root):
+        for name, value in scratch.items():
+            task.set_env_variable(name, value)
     for name, keys in sorted(settings.secrets.items()):
         kubernetes.use_secret_as_env(task, name, keys)
     for name, value in sorted(settings.env.items()):
@@ -137,7 +140,7 @@ def set_volumes(task: Any, settings: Kubernetes, scratch_mount: str) -> None:
 
     for claim in settings.volumes:
         kubernetes.mount_pvc(task, claim.claim, claim.mount, claim.sub_path)
-    if uses_s3(settings):
+    if is_remote(settings.data_root):
         size = f"{round(settings.scratch_gib * 1024)}Mi"
         kubernetes.empty_dir_mount(task, "scratch", scratch_mount, size_limit=size)
 
@@ -162,9 +165,13 @@ def set_placement(task: Any, settings: Kubernetes, needs: PodNeeds, name: str) -
         kubernetes.add_pod_annotation(task, key, value)
 
 
-def uses_s3(settings: Kubernetes) -> bool:
-    """Whether the payloads are in an S3 store."""
-    return is_remote(settings.data_root)
+def _reaches_s3(config: Config) -> bool:
+    """Whether a step reads or writes `s3://`, or a run may be told to: the store is spelled out."""
+    settings = config.kubernetes
+    data = settings.data_path or config.data.path
+    places = (settings.data_root, data, config.push.directory, config.schema_file)
+    spelled_out = "object_store" in settings.model_fields_set
+    return spelled_out or any(place is not None and is_remote(place) for place in places)
 
 
 def _most(amounts: Sequence[str | None]) -> str | None:

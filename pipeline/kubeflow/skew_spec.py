@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.kubeflow import parameters, preflight, spec, tasks
-from pipeline.kubeflow.parameters import DATA_ROOT, Parameter
+from pipeline.kubeflow.parameters import DATA_ROOT, PUSH_TO, Parameter
 
 if TYPE_CHECKING:
     from pipeline.config import Project
@@ -42,7 +42,7 @@ def _inputs(project: Project) -> list[Parameter]:
     from pipeline.skew import skew_graph
 
     reading = ("captured",)
-    [data_root] = [one for one in parameters.of_project(project) if one.name == DATA_ROOT]
+    training = {one.name: one for one in parameters.of_project(project)}
     return [
         Parameter(
             skew_graph.CAPTURED,
@@ -61,9 +61,9 @@ def _inputs(project: Project) -> list[Parameter]:
         Parameter(
             skew_graph.VERSIONS,
             str,
-            "",
+            training[PUSH_TO].default,
             "Folder or URL of the served versions; empty for <data_root>/serving/<pipeline>.",
             reading,
         ),
-        data_root,
+        training[DATA_ROOT],
     ]

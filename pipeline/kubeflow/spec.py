@@ -21,7 +21,7 @@ from serving.errors import UserError
 if TYPE_CHECKING:
     from tfx.proto.orchestration import pipeline_pb2
 
-    from pipeline.config import Project
+    from pipeline.config import Config, Project
     from pipeline.config.kubernetes import Kubernetes, StepSettings
 
 __all__ = [
@@ -197,7 +197,7 @@ def _task(
     made = component(**constants, **{one.name: channels[one.name] for one in used})
     # TFX's own cache looks at contents; Kubeflow's would miss changed data.
     made.set_caching_options(False)
-    _equip(made, project.config.kubernetes, task)
+    _equip(made, project.config, task)
     return made
 
 
@@ -253,18 +253,19 @@ def _component(
     return ContainerComponent(spec, pipeline_func=None)
 
 
-def _equip(task: Any, settings: Kubernetes, planned: tasks.Task) -> None:
+def _equip(task: Any, config: Config, planned: tasks.Task) -> None:
     """Gives a task resources, retries, secrets, volumes and a place to run."""
     from kfp import kubernetes
 
     from pipeline.kubeflow import pod
 
+    settings = config.kubernetes
     step = pod.merged(settings, planned.nodes)
     pod.set_resources(task, step)
     task.set_retry(step.retries, f"{settings.retry_backoff_s}s", 2.0, f"{_MAX_BACKOFF_S}s")
     kubernetes.set_timeout(task, step.timeout_s)
     scratch = {SCRATCH: _SCRATCH_MOUNT, SCRATCH_GIB: f"{settings.scratch_gib:g}"}
-    pod.set_environment(task, settings, METADATA_URL, scratch)
+    pod.set_environment(task, config, METADATA_URL, scratch)
     pod.set_volumes(task, settings, _SCRATCH_MOUNT)
     pod.set_placement(task, settings, step, planned.name)
 

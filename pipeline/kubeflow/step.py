@@ -67,6 +67,7 @@ def run_task(
             expected="the parameter run_id, which Kubeflow's driver fills in",
             fix="compile the pipeline anew with this version",
         )
+    _require_object_store(given)
     bound = launch.bind(ir, run_id, run_parameters(pipeline, given))
     connection = metadata.connection(_metadata_url())
     _try_again_what_was_measured(bound, connection)
@@ -85,6 +86,19 @@ def run_task(
         dashboard.show(given, outcomes, pipeline, masked)
     if given.flag(parameters.PUSH):
         _require_pushed(outcomes)
+
+
+def _require_object_store(given: ExecutorInput) -> None:
+    """Refuses `s3://` in a pod that was told neither an endpoint nor credentials."""
+    if any(name.startswith("AWS_") for name in os.environ):
+        return
+    for name, value in given.parameters.items():
+        if isinstance(value, str) and is_remote(value):
+            raise UserError(
+                f"{name}: {value!r} is in an object store that this pod was told nothing about.",
+                expected="a spec that was compiled with the store, for runs that name s3://",
+                fix="write kubernetes.object_store into the YAML and compile anew",
+            )
 
 
 def _try_again_what_was_measured(

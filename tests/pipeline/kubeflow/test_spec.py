@@ -143,6 +143,42 @@ def test_every_cluster_setting_reaches_the_pods() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "kubernetes.data_path=s3://b/raw/data.csv",
+        "data.path=s3://b/raw/data.csv",
+        "push.directory=s3://b/models",
+        "kubernetes.object_store.endpoint=http://minio:9000",
+    ],
+)
+def test_pods_reach_the_store_where_only_the_data_or_the_push_are_there(override: str) -> None:
+    pipeline, pods = compiled(override)
+    for name, executor in pipeline["deploymentSpec"]["executors"].items():
+        environment = {entry["name"] for entry in executor["container"]["env"]}
+        assert environment == {"AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
+        secrets = {entry["secretName"] for entry in pods[name]["secretAsEnv"]}
+        assert secrets == {"kubetfx-metadata", "mlpipeline-minio-artifact"}
+        # Nothing is copied: the payloads are on the volume.
+        assert "emptyDirMounts" not in pods[name]
+
+
+def test_pods_know_of_no_store_where_nothing_is_in_one() -> None:
+    pipeline, pods = compiled("data.path=s3://b/d.csv", "kubernetes.data_path=/mnt/kubetfx/d.csv")
+    assert "env" not in pipeline["deploymentSpec"]["executors"]["exec-examples"]["container"]
+    [secret] = pods["exec-examples"]["secretAsEnv"]
+    assert secret["secretName"] == "kubetfx-metadata"
+
+
+def test_look_for_skew_reads_the_versions_where_they_are_pushed() -> None:
+    project = read_project(
+        ROOT / "examples" / "penguins", ["push.directory=s3://b/models/penguins"]
+    )
+    pipeline = next(iter(yaml.safe_load_all(skew_spec.compile_spec(project))))
+    inputs = pipeline["root"]["inputDefinitions"]["parameters"]
+    assert inputs["versions"]["defaultValue"] == "s3://b/models/penguins"
+
+
 def test_settings_of_a_step_that_is_not_there_are_refused() -> None:
     with pytest.raises(UserError, match="no such step"):
         compiled("kubernetes.steps.trainr={cpu: 4}")

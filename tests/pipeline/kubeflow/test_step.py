@@ -1,6 +1,7 @@
 """What a run says about itself becomes the graph's runtime parameters."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ lean_imports.install()
 
 from tfx.proto.orchestration import pipeline_pb2  # noqa: E402
 
-from pipeline.kubeflow import step  # noqa: E402
+from pipeline.kubeflow import step, task_slice  # noqa: E402
 from pipeline.kubeflow.executor_io import ExecutorInput  # noqa: E402
 from pipeline.kubeflow.step import resolve_span, run_parameters  # noqa: E402
 from serving.errors import UserError  # noqa: E402
@@ -60,6 +61,19 @@ def test_places_follow_the_data_root_and_what_is_not_told_stays_default() -> Non
     assert told["push_to"] == "s3://b/x/serving/p"
     assert json.loads(str(told["train_args"])) == {"splits": ["train"], "num_steps": 500}
     assert (told["data_path"], told["span"]) == ("d", 3)
+
+
+def test_store_that_the_pod_knows_nothing_of_is_refused_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    ir = pipeline_pb2.Pipeline()
+    ir.pipeline_info.id = "p"
+    told = given(run_id="1", data_root="/mnt/x", data_path="s3://b/d.csv")
+    with pytest.raises(UserError, match="data_path: 's3://b/d.csv'") as refused:
+        step.run_task(task_slice.encode(ir), [], told)
+    assert "kubernetes.object_store" in refused.value.fix
 
 
 def test_refusal_for_slowness_is_tried_again_unless_it_is_another_pipelines(
