@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["html"]
 
 _COUNT = "example_count"
+_ROUNDING = 1e-9
+_DIGEST = re.compile("[0-9a-f]{24,}")
 
 
 def html(run: Run, other: Run) -> str:
@@ -34,11 +38,7 @@ def html(run: Run, other: Run) -> str:
                 "Nothing that is known.",
             ),
             "<h3>Metrics</h3>",
-            _table_or(
-                ("metric, slice", run.run_id, other.run_id, "difference"),
-                list(_metrics(run, other)),
-                "One of the two was not evaluated.",
-            ),
+            _metrics(run, other),
         )
     )
 
@@ -76,7 +76,7 @@ def _settings(run: Run) -> dict[str, Any]:
         **dict(_flat("", record.get("config", {}))),
         **{f"version of {name}": one for name, one in record.get("versions", {}).items()},
         **{f"code {name}": one for name, one in record.get("code", {}).items()},
-        **{f"data {name.replace('_', ' ')}": data.get(name) for name in wanted},
+        **{f"examples: {name.replace('_', ' ')}": data.get(name) for name in wanted},
     }
 
 
@@ -98,14 +98,34 @@ def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[t
             yield name, _shown(one.get(name)), _shown(other.get(name))
 
 
-def _metrics(run: Run, other: Run) -> Iterator[tuple[Any, ...]]:
+def _metrics(run: Run, other: Run) -> str:
+    """A row for each slice: the run's values, and how far they are from the other's."""
     mine, theirs = (_by_slice(each) for each in (run, other))
-    for place in mine:
-        for name, value in mine[place].items():
-            before = theirs.get(place, {}).get(name)
-            if before is not None and value is not None and name != _COUNT:
-                where = f"{name}, {place}" if place else name
-                yield where, value, before, f"{value - before:+.4g}"
+    if not mine or not theirs:
+        return fragments.paragraph("One of the two was not evaluated.")
+    names = [name for name in next(iter(mine.values())) if name != _COUNT]
+    rows = [
+        (
+            place or "all rows",
+            f"{metrics.get(_COUNT, 0):,.0f}",
+            *(_change(metrics.get(name), theirs.get(place, {}).get(name)) for name in names),
+        )
+        for place, metrics in mine.items()
+    ]
+    told = f"Values of {run.run_id}, and behind Δ the change from {other.run_id} to it."
+    table = fragments.table(
+        ("slice", "rows", *names), rows, right=range(1, len(names) + 2), limit=300
+    )
+    return fragments.paragraph(told) + table
+
+
+def _change(value: float | None, before: float | None) -> str | None:
+    if value is None or math.isnan(value):
+        return None
+    if before is None or math.isnan(before):
+        return f"{value:.4g}"
+    change = value - before
+    return f"{value:.4g}\nΔ {change:+.3g}" if abs(change) > _ROUNDING else f"{value:.4g}\n="
 
 
 def _by_slice(run: Run) -> dict[str, dict[str, float]]:
@@ -117,4 +137,6 @@ def _by_slice(run: Run) -> dict[str, dict[str, float]]:
 
 
 def _shown(value: Any) -> str | None:
-    return None if value is None else str(value)
+    """Of a digest the beginning says enough."""
+    text = None if value is None else str(value)
+    return text[:12] if text and _DIGEST.fullmatch(text) else text

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -75,6 +76,8 @@ def _outcome(run: Run) -> Section:
         "run": run.run_id,
         "started": f"{run.started:%Y-%m-%d %H:%M:%S %Z}" if run.started else None,
         "time": f"{run.seconds:,.0f} s",
+        "predicts": _target(record.get("config", {})),
+        "all rows": _metrics(run),
         "configuration": record.get("config_file"),
         "git commit": f"{commit[:12]}{' with changes' if code.get('is_changed') else ''}"
         if commit
@@ -88,6 +91,27 @@ def _outcome(run: Run) -> Section:
     banner = fragments.verdict(_sentence(told.outcome), _TONES.get(run.outcome, "neutral"), reasons)
     shown = {name: value for name, value in facts.items() if value is not None}
     return Section("outcome", "Outcome", banner + fragments.facts(shown))
+
+
+def _target(config: Mapping[str, Any]) -> str | None:
+    label = config.get("label")
+    if not label:
+        return None
+    source = f" = {label['expression']}" if label.get("expression") else ""
+    return f"{label.get('name') or label.get('column')}{source} ({config.get('task')})"
+
+
+def _metrics(run: Run) -> str | None:
+    """How good the model is over all rows, in a line."""
+    slices = (explanation.read_evaluation(run) or {}).get("slices")
+    if not slices:
+        return None
+    values = {
+        name: value
+        for name, value in slices[0]["metrics"].items()
+        if name != "example_count" and not math.isnan(value)
+    }
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def _train_first(names: Iterable[str]) -> list[str]:

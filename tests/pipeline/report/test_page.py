@@ -136,6 +136,33 @@ def test_two_runs_are_compared(fabricated: Any, tmp_path: Path) -> None:
     assert "Nothing that is known." in html
 
 
+def test_metrics_of_two_runs_stand_side_by_side_by_slice(fabricated: Any, tmp_path: Path) -> None:
+    runs = []
+    for number, auc, recall in ((1, 0.9, math.nan), (2, 0.85, 1.0)):
+        made = type(fabricated)(tmp_path / str(number), run_id=f"run {number}")
+        rows = [
+            {
+                "slice": where,
+                "baseline": None,
+                "metrics": {"example_count": 5, "auc": auc, "recall": recall},
+            }
+            for where in ({}, {"hour": 3})
+        ]
+        summary = {"blessed": True, "gated": False, "compared": False, "slices": rows}
+        made.payload("evaluator", "evaluation", "summary.json", json.dumps(summary))
+        made.step("evaluator", {"evaluation": ("ModelEvaluation", {})})
+        record = {"config": {"label": {"name": "y"}, "task": "binary"}}
+        record["code"] = {"digest": f"{number:064x}"}
+        (made.folder / "summary.json").write_text(json.dumps({"record": record}))
+        runs.append(run_history.find_run(made.output))
+    html = page.render(*runs)
+    assert re.search(r"hour=3</td><td class='n'>5</td><td class='n'>0.9\nΔ \+0.05</td>", html)
+    assert "nan" not in html.partition("<h3>Metrics")[2].partition("</table>")[0]
+    assert re.search(r"code digest</td><td>0{12}</td><td>0{12}</td>", html)
+    assert "y (binary)" in html
+    assert "auc 0.9, recall nan" not in html
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (390, True)])
 def test_browser_shows_it_without_errors_or_requests(
     fabricated: Any, browser: Any, width: int, dark: bool
