@@ -7,18 +7,19 @@ a second or two, rather than by a step minutes later.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
-from components.tables import data_path, table_facts, table_format
+from components.tables import data_path, span_paths, table_facts, table_format
 from components.tables.data_path import DataFile
 from components.tables.expression import Expression
 from components.tables.row_splits import SplitPlan, splits_from_settings
 from components.tables.table_facts import Cell, ColumnFacts, TableFacts
 from components.tables.table_format import TableFormat
-from pipeline import own_code
+from pipeline import named_columns, own_code
 from pipeline.config import Project
-from pipeline.config.data import ColumnSplit, TimeSplit
+from pipeline.named_columns import Header
 from serving.errors import UserError
 from trainer.problem import (
     Boolean,
@@ -67,20 +68,26 @@ def check(project: Project) -> TableFacts | None:
     """Refuses a project that can't run, naming file, line or key.
 
     Returns:
-        What the data hold; None where they are laid out in spans, which only the run resolves.
+        What the data hold; None where they are laid out in spans, of which only the header of the
+        one to be read is looked at: types and values depend on the spans before.
 
     Raises:
         UserError: the first fault found.
     """
     own_code.check(project)
     _check_schema_file(project)
-    location = data_location(project)
-    if "{" in location:
+    reader = data_format(project)
+    patterns = split_plan(project).patterns(data_location(project))
+    is_in_spans = any(map(span_paths.has_span, patterns.values()))
+    paths = span_paths.resolve_spans(patterns, project.config.data.span).paths
+    files = _files(paths.values(), reader)
+    columns = reader.read_columns(files[0])
+    elsewhere = partial(_columns_of_spans, patterns.values(), reader)
+    header = Header(files[0].name, columns, elsewhere if is_in_spans else tuple)
+    named_columns.check(project, header)
+    if is_in_spans:
         return None
-    files = _files(project, location)
-    types = project.config.data.types
-    facts = table_facts.inspect_files(files, data_format(project), types)
-    _check_columns(project, facts)
+    facts = table_facts.inspect_files(files, reader, project.config.data.types)
     _check_label(project, facts, files)
     for index, feature in enumerate(project.config.features):
         column = facts.column(feature.name, project.place("features", index, "name"))
@@ -89,40 +96,15 @@ def check(project: Project) -> TableFacts | None:
     return facts
 
 
-def _files(project: Project, location: str) -> list[DataFile]:
+def _files(paths: Iterable[str], reader: TableFormat) -> list[DataFile]:
     """Finds the files of all splits."""
-    reader = data_format(project)
-    return [
-        file
-        for path in split_plan(project).patterns(location).values()
-        for file in data_path.find_data_files(path, reader.suffixes)
-    ]
+    return [file for path in paths for file in data_path.find_data_files(path, reader.suffixes)]
 
 
-def _check_columns(project: Project, facts: TableFacts) -> None:
-    """Columns named in `data:` and `training:` exist, and none that is needed is left out."""
-    config = project.config
-    data = config.data
-    named: list[tuple[tuple[str, ...], str]] = [
-        (("data", "exclude"), name) for name in data.exclude
-    ]
-    named += [(("data", "types"), name) for name in data.types]
-    named += [(("data", "columns"), name) for name in data.columns or ()]
-    if isinstance(data.splits, ColumnSplit | TimeSplit):
-        named.append((("data", "splits", "column"), data.splits.column))
-    if config.training.weight_column:
-        named.append((("training", "weight_column"), config.training.weight_column))
-    for keys, name in named:
-        facts.column(name, project.place(*keys))
-    kept = set(data.columns or facts.names) - set(data.exclude)
-    for index, feature in enumerate(config.features):
-        if feature.name in facts.names and feature.name not in kept:
-            raise UserError(
-                f"{project.place('features', index)}: the feature {feature.name!r} is left out "
-                "of the data by data.exclude or data.columns.",
-                expected="features among the columns that are taken",
-                fix="drop the feature, or take the column",
-            )
+def _columns_of_spans(patterns: Iterable[str], reader: TableFormat) -> set[str]:
+    """Reads one header of every span."""
+    paths = [path for pattern in patterns for path in span_paths.list_spans(pattern)]
+    return {name for path in paths for name in reader.read_columns(_files([path], reader)[0])}
 
 
 def _check_label(project: Project, facts: TableFacts, files: Sequence[DataFile]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from components.tables.column_types import ARROW_TYPES, ColumnType
 from components.tables.expression import Expression
-from components.tables.nearest_name import did_you_mean
+from components.tables.nearest_name import no_such_column
 from components.tables.row_splits import SplitPlan, splits_from_json
 from components.tables.table_format import TableFormat, format_from_json
 from serving.errors import UserError
@@ -149,8 +149,4 @@ def check_column(name: str, known: Iterable[str], place: str) -> None:
     """
     names = list(known)
     if name not in names:
-        raise UserError(
-            f"{place}: there is no column {name!r} in the data.",
-            expected=f"one of {', '.join(names)}",
-            fix=did_you_mean(name, names) or "check the spelling",
-        )
+        raise no_such_column(name, names, place)

@@ -1,9 +1,11 @@
 """The name a user probably meant."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-__all__ = ["did_you_mean"]
+from serving.errors import UserError
+
+__all__ = ["did_you_mean", "no_such_column"]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -13,3 +15,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if not near:
         return ""
     return f"did you mean {' or '.join(repr(by_fold[each]) for each in near)}?"
+
+
+def no_such_column(
+    name: str, known: Collection[str], place: str = "", table: str = "the data"
+) -> UserError:
+    """Words the error about a column that is not there, with the nearest names.
+
+    Args:
+        name: the column.
+        known: the columns there are.
+        place: who asks for it: "label", "pipeline.yaml line 3, key 'label'".
+        table: where it is not.
+    """
+    return UserError(
+        f"{place}{': ' if place else ''}there is no column {name!r} in {table}.",
+        expected=f"one of {', '.join(known)}",
+        fix=did_you_mean(name, known) or "check the spelling, or add the column",
+    )

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from components.tables.column_types import ColumnType
 from components.tables.data_path import DataFile, find_data_files
-from components.tables.nearest_name import did_you_mean
+from components.tables.nearest_name import did_you_mean, no_such_column
 from components.tables.row_hash import row_hashes, text_hashes
 from components.tables.table_block import TableBlock
 from serving.errors import UserError
@@ -381,8 +381,4 @@ def _check_ratios(ratios: Mapping[str, float]) -> None:
 
 def _check_column(name: str, types: Mapping[str, ColumnType]) -> None:
     if name not in types:
-        raise UserError(
-            f"data.splits: there is no column {name!r}.",
-            expected=f"one of {', '.join(types)}",
-            fix=did_you_mean(name, types) or "check the spelling",
-        )
+        raise no_such_column(name, types, "data.splits")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from components.tables.data_path import list_paths, resolve_path
 from serving.errors import UserError
 
-__all__ = ["SpanPaths", "has_span", "resolve_spans"]
+__all__ = ["SpanPaths", "has_span", "list_spans", "resolve_spans"]
 
 _MARK = re.compile(r"\{(?:(SPAN|VERSION)(?::(\d+))?|(YYYY|MM|DD))\}")
 _DATE_MARKS = ("YYYY", "MM", "DD")
@@ -75,6 +75,11 @@ def resolve_spans(patterns: Mapping[str, str], span: int | None = None) -> SpanP
     return SpanPaths({name: each.path for name, each in latest.items()}, one.span, one.version)
 
 
+def list_spans(pattern: str) -> list[str]:
+    """Lists the path of every span and version that there is of a path with marks."""
+    return sorted(each.path for each in _candidates(resolve_path(pattern)))
+
+
 @dataclass(frozen=True, order=True)
 class _Candidate:
     span: int
@@ -85,15 +90,12 @@ class _Candidate:
 def _choose(pattern: str, span: int | None) -> _Candidate:
     place = resolve_path(pattern)
     _check_marks(place)
-    listed = _MARK.sub("*", place)
-    expression = re.compile(_regex(place))
-    found = [_candidate(place, expression.fullmatch(path)) for path in list_paths(listed)]
-    spans = [each for each in found if each is not None]
+    spans = _candidates(place)
     if not spans:
         raise UserError(
             f"{place}: no file or folder matches.",
             expected="digits where {SPAN}, {VERSION}, {YYYY}, {MM} or {DD} stand",
-            fix=f"check data.path against what {listed} matches",
+            fix=f"check data.path against what {_MARK.sub('*', place)} matches",
         )
     wanted = [each for each in spans if span is None or each.span == span]
     if not wanted:
@@ -105,6 +107,13 @@ def _choose(pattern: str, span: int | None) -> _Candidate:
             fix="ask for one of them, or wait for the data",
         )
     return max(wanted, key=lambda each: (each.span, -1 if each.version is None else each.version))
+
+
+def _candidates(place: str) -> list[_Candidate]:
+    expression = re.compile(_regex(place))
+    listed = list_paths(_MARK.sub("*", place))
+    found = (_candidate(place, expression.fullmatch(path)) for path in listed)
+    return [each for each in found if each is not None]
 
 
 def _candidate(place: str, match: re.Match[str] | None) -> _Candidate | None:

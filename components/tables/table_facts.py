@@ -19,7 +19,7 @@ from components.tables.column_types import ColumnType, convert_cells
 from components.tables.csv_table import CsvFormat
 from components.tables.data_path import DataFile, find_data_files
 from components.tables.expression import Expression
-from components.tables.nearest_name import did_you_mean
+from components.tables.nearest_name import no_such_column
 from components.tables.table_format import TableFormat
 from serving.errors import UserError
 
@@ -87,12 +87,7 @@ class TableFacts:
         for each in self.columns:
             if each.name == name:
                 return each
-        where = f"{place}: " if place else ""
-        raise UserError(
-            f"{where}there is no column {name!r} in {self.files[0].name}.",
-            expected=f"one of {', '.join(self.names)}",
-            fix=did_you_mean(name, self.names) or "check the spelling, or add the column",
-        )
+        raise no_such_column(name, self.names, place, self.files[0].name)
 
 
 def inspect(

@@ -132,3 +132,71 @@ def test_data_beside_the_project_are_named_without_a_detour(tmp_path: Path) -> N
     error = refusal(project_in(tmp_path / "project", yaml, None))
     assert str(tmp_path / "trips.csv") in error.what
     assert ".." not in error.what
+
+
+# (what stands under gates:, where, what is said)
+GATE_FAULTS = [
+    ("{data: {masked_columns: [miles, compny]}}", "masked_columns[1]'", "'company'"),
+    ("{data: {masked_columns: ['mi*']}}", "masked_columns[0]'", "no column 'mi*'"),
+    (
+        "{data: {allow: [{column: mils, until: 2099-01-01, reason: known}]}}",
+        "allow[0].column'",
+        "'miles'",
+    ),
+    ("{data: {rules: [{column: no_such, severity: error}]}}", "rules[0].column'", "'no_such'"),
+    ("{data: {rules: [{split: evl, severity: error}]}}", "rules[0].split'", "did you mean 'eval'"),
+    ("{drift: {columns: {miles: 0.1, compny: null}}}", "drift.columns.compny'", "'company'"),
+    ("{skew: {columns: {compny: 0.1}}}", "skew.columns.compny'", "'company'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("gates", "place", "said"), GATE_FAULTS, ids=[row[0] for row in GATE_FAULTS]
+)
+def test_name_that_would_make_a_gate_do_nothing_is_told(
+    tmp_path: Path, gates: str, place: str, said: str
+) -> None:
+    error = refusal(project_in(tmp_path, f"{YAML}gates: {gates}\n"))
+    assert "pipeline.yaml line 9" in error.what
+    assert place in error.what
+    assert said in str(error)
+
+
+def test_gates_may_name_what_is_not_in_the_header(tmp_path: Path) -> None:
+    """The computed label, columns left out, of the schema, of requests; splits of requests."""
+    schema = 'feature { name: "gone" type: INT }'
+    gates = (
+        "gates:\n  data:\n    masked_columns: [big, when]\n    rules:\n"
+        "      - {column: gone, severity: ignore}\n"
+        "      - {kind: new_column, column: request_id, severity: ignore}\n"
+        "      - {column: agent, split: serving, severity: ignore}\n"
+        "  drift: {columns: {big: null}}\n"
+    )
+    yaml = YAML.replace("{column: tip}", "{name: big, expression: tip > 0}")
+    yaml = yaml.replace("csv}", "csv, exclude: [when]}") + "schema: s.pbtxt\n" + gates
+    project_in(tmp_path, yaml)
+    (tmp_path / "s.pbtxt").write_text(schema)
+    assert preflight.check(read_project(tmp_path)) is not None
+
+
+def test_own_preprocessing_may_mask_a_vocabulary_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def prep(x):\n    pass\n\n\ndef run(x):\n    pass\n")
+    own = "preprocessing_fn: mine.prep\nrun_fn: mine.run\ngates: {data: {masked_columns: [%s]}}\n"
+    project_in(tmp_path, YAML + own % "tag_words")
+    assert preflight.check(read_project(tmp_path)) is not None
+    project_in(tmp_path, YAML + own % "compani")
+    assert "did you mean 'company'" in refusal(tmp_path).fix
+
+
+def test_names_are_held_against_the_span_that_is_read(tmp_path: Path) -> None:
+    (tmp_path / "span-1.csv").write_text("miles,company,tip,old\n1,x,1,0\n")
+    (tmp_path / "span-2.csv").write_text("miles,company,tip\n1,x,1\n")
+    yaml = YAML.replace("trips.csv", "'span-{SPAN}.csv'")
+    project_in(tmp_path, yaml + "gates: {data: {masked_columns: [company, old]}}\n", None)
+    assert preflight.check(read_project(tmp_path)) is None
+    project_in(tmp_path, yaml + "gates: {data: {masked_columns: [compny]}}\n", None)
+    assert "did you mean 'company'" in refusal(tmp_path).fix
+    project_in(tmp_path, yaml.replace("name: miles", "name: mils"), None)
+    error = refusal(tmp_path)
+    assert "line 6, key 'features[0].name'" in error.what
+    assert str(tmp_path / "span-2.csv") in error.what
