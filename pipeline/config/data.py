@@ -121,9 +121,14 @@ class Data(Section):
     @field_validator("span", mode="before")
     @classmethod
     def _days_of_a_date(cls, span: object) -> object:
-        if isinstance(span, datetime.date) and not isinstance(span, datetime.datetime):
-            return (span - datetime.date(1970, 1, 1)).days
-        return span
+        """Turns a date, which arrives as text, into days; the rest is left to be checked."""
+        if not isinstance(span, str):
+            return span
+        try:
+            day = datetime.datetime.strptime(span, "%Y-%m-%d").date()
+        except ValueError:
+            return span
+        return (day - datetime.date(1970, 1, 1)).days
 
     @model_validator(mode="after")
     def _trainable_splits(self) -> Self:

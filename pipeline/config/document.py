@@ -10,7 +10,7 @@ import yaml
 
 from serving.errors import UserError
 
-__all__ = ["Document", "KeyPath", "dotted", "read_document"]
+__all__ = ["Document", "KeyPath", "dotted", "read_document", "read_value"]
 
 KeyPath = tuple[str | int, ...]
 """Where a value stands: keys and list indices from the root, such as `("features", 2, "kind")`."""
@@ -53,8 +53,24 @@ def read_document(file: Path) -> Document:
         UserError: the file is missing, not UTF-8, not YAML, not a mapping, or repeats a key.
     """
     root = _parse(file, _read_text(file))
-    reader = _NodeReader(file)
+    reader = _NodeReader(str(file))
     return Document(file, reader.mapping(root, ()), reader.lines)
+
+
+def read_value(text: str, place: str, path: KeyPath) -> Any:
+    """Reads one value that stands outside of a file, as it would be read in the file.
+
+    Args:
+        text: YAML.
+        place: what the text is, for messages.
+        path: the key whose value it is.
+
+    Raises:
+        yaml.YAMLError: the text is not YAML.
+        UserError: a key is repeated, or a value is not what its tag says.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    return None if root is None else _NodeReader(place, has_lines=False).value(root, path)
 
 
 _DATA_SUFFIXES = (".csv", ".tsv", ".parquet", ".gz", ".zip", ".zst", ".bz2")
@@ -131,8 +147,9 @@ def _parse(file: Path, text: str) -> yaml.MappingNode:
 class _NodeReader:
     """Turns composed YAML nodes into values and notes the line of each."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, source: str, *, has_lines: bool = True) -> None:
+        self.source = source
+        self.has_lines = has_lines
         self.lines: dict[KeyPath, int] = {}
         self._scalars = yaml.SafeLoader("")
 
@@ -149,7 +166,7 @@ class _NodeReader:
             return self._scalars.construct_object(node, deep=True)
         except (ValueError, yaml.YAMLError) as error:
             raise UserError(
-                f"{self.file} line {node.start_mark.line + 1}, key '{dotted(path)}': "
+                f"{self._place(node)}, key '{dotted(path)}': "
                 f"{node.value!r} can't be read as {node.tag.rpartition(':')[2]}.",
                 expected="a plain value: text, number, true or false",
                 fix=f"quote it if it is text: '{node.value}'",
@@ -162,12 +179,16 @@ class _NodeReader:
             key = str(key_node.value)
             line = key_node.start_mark.line + 1
             if key in values:
+                before = f"on line {self.lines[(*path, key)]}" if self.has_lines else "there"
                 raise UserError(
-                    f"{self.file} line {line}: the key '{dotted((*path, key))}' "
-                    f"stands on line {self.lines[(*path, key)]} already.",
+                    f"{self._place(key_node)}: the key '{dotted((*path, key))}' "
+                    f"stands {before} already.",
                     expected="each key once",
                     fix="keep one of the two",
                 )
             self.lines[(*path, key)] = line
             values[key] = self.value(value_node, (*path, key))
         return values
+
+    def _place(self, node: yaml.Node) -> str:
+        return f"{self.source} line {node.start_mark.line + 1}" if self.has_lines else self.source

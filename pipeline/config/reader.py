@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from components.tables.normal_path import normal_path
-from pipeline.config.document import Document, read_document
+from pipeline.config.document import Document, KeyPath, read_document, read_value
 from pipeline.config.key_tree import known_keys
 from pipeline.config.sections import Config
 from pipeline.config.validation import check_numbers, user_error
@@ -67,10 +67,7 @@ def read_project(file: Path, overrides: Sequence[str] = ()) -> Project:
     values: Any = document.values
     for override in overrides:
         values = _overridden(values, override)
-    given = frozenset(
-        tuple(int(part) if part.isdigit() else part for part in _keys(override))
-        for override in overrides
-    )
+    given = frozenset(_numbered(_keys(override)) for override in overrides)
     document = Document(document.file, values, document.lines, given)
     check_numbers(document, Config)
     try:
@@ -100,7 +97,7 @@ def _overridden(values: Any, override: str) -> Any:
                 fix=f"write '{near}' instead" if near else "leave it out",
             )
     try:
-        value = yaml.safe_load(text)
+        value = read_value(text, f"--param {override}", _numbered(keys))
     except yaml.YAMLError as error:
         raise UserError(
             f"--param {override}: the value is not valid YAML.",
@@ -112,6 +109,10 @@ def _overridden(values: Any, override: str) -> Any:
 
 def _keys(override: str) -> tuple[str, ...]:
     return tuple(part for part in override.partition("=")[0].strip().split(".") if part)
+
+
+def _numbered(keys: tuple[str, ...]) -> KeyPath:
+    return tuple(int(part) if part.isdigit() else part for part in keys)
 
 
 def _with_value(values: Any, keys: tuple[str, ...], value: Any) -> Any:

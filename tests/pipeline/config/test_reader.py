@@ -168,6 +168,9 @@ def test_override_replaces_one_value_and_nothing_else(tmp_path: Path) -> None:
         ("trainin.steps=3", "write 'training'"),
         ("training.step=3", "write 'steps'"),
         ("training.steps=[", "not valid YAML"),
+        ("training={steps: 1, steps: 2}", "'training.steps' stands there already"),
+        ("training.steps=1\x07", "not valid YAML"),
+        ("data.path=!!int x", "'x' can't be read as int"),
         ("training.steps=few", "a whole number"),
         ("features.0.kind=text", "write 'categorical'"),
     ],
@@ -212,6 +215,37 @@ def test_any_value_anywhere_is_accepted_or_told_in_three_clauses(
     assert told is None or (str(file) in told.what and told.expected and told.fix)
 
 
-def test_span_may_be_said_as_a_date() -> None:
+def test_span_may_be_said_as_a_date(tmp_path: Path) -> None:
     project = read_project(ROOT / "examples" / "flights_monthly", ["data.span=2013-02-01"])
     assert project.config.data.span == 15_737
+    dated = GOOD.replace("path: trips.csv", "path: '{YYYY}{MM}{DD}.csv'\n  span: 2013-02-01")
+    assert read_project(write(tmp_path, dated)).config.data.span == 15_737
+    not_a_day = dated.replace("-02-01", "-02-30")
+    assert "key 'data.span': '2013-02-30' is no whole number" in refusal(tmp_path, not_a_day).what
+
+
+# (the value of the key, which YAML 1.1 would read as something else)
+OVERRIDES = [
+    ("evaluation.thresholds", "{mae: {max: 3, on: every_slice}}"),
+    ("data.splits", "{by: time, column: miles, starts: {eval: 2016-07-01}}"),
+    ("data.splits", "{yes: 1, no: 2, train: 1, eval: 1}"),
+    ("data.types", "{0123: string, 1e3: int64, ~: string}"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), OVERRIDES, ids=[row[1] for row in OVERRIDES])
+def test_override_means_what_the_same_text_in_the_file_means(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    section, _, last = key.partition(".")
+    base = {
+        "evaluation": GOOD[: GOOD.index("evaluation:")],
+        "data": GOOD.replace("  splits: {train: 4, eval: 1}\n", ""),
+    }[section]
+    if section == "data":
+        written = base.replace("  path: trips.csv\n", f"  path: trips.csv\n  {last}: {value}\n")
+    else:
+        written = f"{base}evaluation:\n  {last}: {value}\n"
+    in_file = read_project(write(tmp_path, written)).config
+    overridden = read_project(write(tmp_path, base), [f"{key}={value}"]).config
+    assert overridden == in_file
