@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, FiniteFloat, PositiveInt, model_validator
@@ -20,34 +21,85 @@ __all__ = [
     "Toleration",
 ]
 
-Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$")]
-"""An amount as Kubernetes writes it: `500m`, `2`, `4Gi`."""
+Processors = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]{1,3})?|[0-9]+m)$")]
+"""Processors as Kubernetes writes them: `500m`, `2`, `0.5`."""
 
-KubernetesName = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+Memory = Annotated[str, Field(pattern=r"^([0-9]{7,}|[0-9]+(M|G|T|Mi|Gi|Ti))$")]
+"""Memory as Kubernetes and kfp write it: `512Mi`, `4Gi`."""
+
+_WORD = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_NAME = rf"{_WORD}(\.{_WORD})*"
+_LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+
+KubernetesName = Annotated[str, Field(pattern=rf"^{_NAME}$")]
+"""A name of an object: a DNS-1123 subdomain."""
+
+VolumeName = Annotated[str, Field(pattern=rf"^{_WORD}$", max_length=63)]
+"""A claim's name, which Kubeflow gives to the volume too: a DNS-1123 label.
+
+Source: kubeflow/pipelines 2.17.0, backend/src/v2/driver/k8s.go, makeVolumeMountPatch."""
+
+LabelKey = Annotated[str, Field(pattern=rf"^({_NAME}/)?{_LABEL}$")]
+"""The key of a label, an annotation, a taint or a resource."""
+
+LabelValue = Annotated[str, Field(pattern=rf"^({_LABEL})?$")]
+"""The value of a label or a taint."""
+
+SecretKey = Annotated[str, Field(pattern=r"^[-._A-Za-z0-9]{1,253}$")]
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 MountPath = Annotated[str, Field(pattern=r"^/[^:]*$")]
+
+Image = Annotated[
+    str,
+    Field(
+        pattern=r"^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*"
+        r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+        r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$"
+    ),
+]
+"""A container image.
+
+Source: distribution/reference, regexp.go."""
 
 
 class Toleration(Section):
     """A taint that the pods may be scheduled in spite of."""
 
-    key: str | None = None
+    key: LabelKey | None = None
     """The taint's key; any taint if left out (with `operator: Exists`)."""
 
     operator: Literal["Equal", "Exists"] = "Equal"
     """How key and value are compared."""
 
-    value: str | None = None
+    value: LabelValue | None = None
     """The taint's value."""
 
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """The taint's effect; any if left out."""
 
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.operator == "Exists" and self.value:
+            raise refuse(
+                f"`operator: Exists` has a value, {self.value!r}",
+                expected="a value with `operator: Equal` only",
+                fix="remove the value, or write `operator: Equal`",
+                key="value",
+            )
+        if self.operator == "Equal" and self.key is None:
+            raise refuse(
+                "a toleration without a key compares nothing",
+                expected="the taint's key, or `operator: Exists` for every taint",
+                fix="add `key: …`, or write `operator: Exists`",
+                key="operator",
+            )
+        return self
+
 
 class Accelerator(Section):
     """GPUs or the like."""
 
-    type: str = "nvidia.com/gpu"
+    type: LabelKey = "nvidia.com/gpu"
     """The resource's name on the nodes."""
 
     count: PositiveInt = 1
@@ -57,13 +109,13 @@ class Accelerator(Section):
 class Resources(Section):
     """What a pod asks for and may use at most."""
 
-    cpu: Quantity | None = None
+    cpu: Processors | None = None
     """Processors reserved. Unit: cores."""
 
-    cpu_limit: Quantity | None = None
+    cpu_limit: Processors | None = None
     """Processors at most; no limit by default, since a limit only slows a step down."""
 
-    memory: Quantity | None = None
+    memory: Memory | None = None
     """Memory reserved, and the limit as well: a pod beyond it is killed."""
 
     accelerator: Accelerator | None = None
@@ -79,7 +131,7 @@ class StepSettings(Resources):
     timeout_s: PositiveInt | None = None
     """The pod is ended after this time. Unit: seconds."""
 
-    node_selector: dict[str, str] | None = None
+    node_selector: dict[LabelKey, LabelValue] | None = None
     """Labels that a node must have."""
 
     tolerations: tuple[Toleration, ...] | None = None
@@ -89,7 +141,7 @@ class StepSettings(Resources):
 class Claim(Section):
     """A persistent volume claim that every step mounts."""
 
-    claim: KubernetesName
+    claim: VolumeName
     """The claim's name."""
 
     mount: MountPath
@@ -97,6 +149,17 @@ class Claim(Section):
 
     sub_path: str = ""
     """The part of the volume that is mounted."""
+
+    @model_validator(mode="after")
+    def _stays_in_the_volume(self) -> Self:
+        if self.sub_path.startswith("/") or ".." in self.sub_path.split("/"):
+            raise refuse(
+                f"{self.sub_path!r} is no path within the volume",
+                expected="a relative path without '..'",
+                fix=f"write {posixpath.normpath('/' + self.sub_path).lstrip('/')!r}",
+                key="sub_path",
+            )
+        return self
 
 
 class MetadataStore(Section):
@@ -109,7 +172,7 @@ class MetadataStore(Section):
     secret: KubernetesName = "kubetfx-metadata"
     """The secret that holds the URL, unless `url` is given."""
 
-    key: str = "url"
+    key: SecretKey = "url"
     """The secret's key."""
 
     @model_validator(mode="after")
@@ -136,17 +199,17 @@ class ObjectStore(Section):
     secret: KubernetesName | None = "mlpipeline-minio-artifact"
     """The secret with the credentials; None where the service account brings them."""
 
-    access_key: str = "accesskey"
+    access_key: SecretKey = "accesskey"
     """The secret's key of the access key id."""
 
-    secret_key: str = "secretkey"
+    secret_key: SecretKey = "secretkey"
     """The secret's key of the secret access key."""
 
 
 class Kubernetes(Section):
     """Where and how the steps run on a cluster."""
 
-    image: str = f"kubetfx:{__version__}"
+    image: Image = f"kubetfx:{__version__}"
     """The image of every step, with a tag that is never moved. `make image` builds it."""
 
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
@@ -171,22 +234,22 @@ class Kubernetes(Section):
     """How `s3://` is reached; used when the data root, the data, the schema or the push are there,
     and when it is written out, for runs that are given `s3://` inputs."""
 
-    secrets: dict[KubernetesName, dict[str, EnvironmentName]] = {}
+    secrets: dict[KubernetesName, dict[SecretKey, EnvironmentName]] = {}
     """Further secrets as environment variables: `{my-secret: {key: VARIABLE}}`."""
 
     env: dict[EnvironmentName, str] = {}
     """Further environment variables."""
 
-    node_selector: dict[str, str] = {}
+    node_selector: dict[LabelKey, LabelValue] = {}
     """Labels that a node must have."""
 
     tolerations: tuple[Toleration, ...] = ()
     """Taints that the pods tolerate."""
 
-    labels: dict[str, str] = {}
+    labels: dict[LabelKey, LabelValue] = {}
     """Labels of the pods."""
 
-    annotations: dict[str, str] = {}
+    annotations: dict[LabelKey, str] = {}
     """Annotations of the pods."""
 
     tasks: Literal["grouped", "one_per_node"] = "grouped"

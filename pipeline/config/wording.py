@@ -23,13 +23,41 @@ PATTERNS: dict[str, tuple[str, str]] = {
         "package.module.function: letters, digits and '_', with dots between",
         "my_package.training.run_fn",
     ),
-    r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$": (
-        "an amount as Kubernetes writes it: a number, with m, Mi, Gi or the like",
+    r"^([0-9]+(\.[0-9]{1,3})?|[0-9]+m)$": (
+        "processors as Kubernetes writes them: 2, 0.5 or 500m",
+        "500m",
+    ),
+    r"^([0-9]{7,}|[0-9]+(M|G|T|Mi|Gi|Ti))$": (
+        "memory as Kubernetes writes it: a whole number with Mi, Gi or the like",
         "4Gi",
     ),
-    r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$": (
-        "a Kubernetes name: lower case letters, digits, '-' and '.'",
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$": (
+        "a Kubernetes name: lower case letters, digits, '-' and '.', a letter or digit at each end",
+        "my-secret",
+    ),
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": (
+        "a volume's name: lower case letters, digits and '-', a letter or digit at each end",
         "my-claim",
+    ),
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+    r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$": (
+        "a Kubernetes key: a domain and '/' if wanted, then letters, digits, '-', '_' and '.', 63 "
+        "at most, a letter or digit at each end",
+        "example.com/team",
+    ),
+    r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$": (
+        "a Kubernetes label: letters, digits, '-', '_' and '.', 63 at most, a letter or digit at "
+        "each end",
+        "birds",
+    ),
+    r"^[-._A-Za-z0-9]{1,253}$": (
+        "a secret's key: letters, digits, '-', '_' and '.'",
+        "token",
+    ),
+    r"^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$": (
+        "an image: registry/name:tag in lower case, or name@sha256: and 64 hexadecimal digits",
+        "registry.example.com:5000/team/taxi:1.0",
     ),
     r"^[A-Za-z_][A-Za-z0-9_]*$": (
         "the name of an environment variable: letters, digits and '_'",

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import posixpath
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from pipeline.kubeflow.step import METADATA_URL
 from pipeline.staging.object_store import is_remote
+from pipeline.staging.stage import SCRATCH, SCRATCH_GIB
 
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.config.kubernetes import Accelerator, Kubernetes, Toleration
 
 __all__ = [
+    "PROJECT_FOLDER",
+    "SCRATCH_MOUNT",
     "PodNeeds",
+    "amount",
     "merged",
+    "plain_path",
+    "secret_variables",
     "set_environment",
     "set_placement",
     "set_resources",
     "set_volumes",
+    "variables",
 ]
+
+PROJECT_FOLDER = "/project"
+"""Where the image has the folder of the YAML."""
+
+SCRATCH_MOUNT = "/scratch"
+"""Where a pod has the local disk for copies of `s3://` payloads."""
 
 _UNITS = {
     "": Fraction(1),
     "m": Fraction(1, 1000),
-    "k": Fraction(10**3),
     "M": Fraction(10**6),
     "G": Fraction(10**9),
     "T": Fraction(10**12),
-    "Ki": Fraction(2**10),
     "Mi": Fraction(2**20),
     "Gi": Fraction(2**30),
     "Ti": Fraction(2**40),
@@ -64,9 +77,11 @@ def merged(settings: Kubernetes, nodes: Sequence[str]) -> PodNeeds:
     tolerations = [step.tolerations for step in steps if step.tolerations is not None]
     # A task of several steps gets what each of them alone would have got, at the least.
     own = steps if len(steps) == len(nodes) else [*steps, None]
+    limits = [(step and step.cpu_limit) or base.cpu_limit for step in own]
     return PodNeeds(
         cpu=_most([(step and step.cpu) or base.cpu for step in own]),
-        cpu_limit=_most([(step and step.cpu_limit) or base.cpu_limit for step in own]),
+        # One that has no limit keeps the others from getting one.
+        cpu_limit=_most(limits) if all(limits) else None,
         memory=_most([(step and step.memory) or base.memory for step in own]),
         accelerator=next(
             (step.accelerator for step in steps if step.accelerator), base.accelerator
@@ -95,46 +110,48 @@ def set_resources(task: Any, needs: PodNeeds) -> None:
         task.set_accelerator_limit(needs.accelerator.count)
 
 
-def set_environment(
-    task: Any, config: Config, metadata_url: str, scratch: Mapping[str, str]
-) -> None:
-    """Tells the step where the metadata store and the object store are.
-
-    Args:
-        task: kfp's.
-        config: the whole YAML: data, push and data root may each be in an object store.
-        metadata_url: the variable that holds the metadata store's URL.
-        scratch: variables about the local disk, for payloads in an object store.
-    """
+def set_environment(task: Any, config: Config) -> None:
+    """Tells the step where the metadata store and the object store are, and what the user adds."""
     from kfp import kubernetes
 
     settings = config.kubernetes
-    if settings.metadata.url:
-        task.set_env_variable(metadata_url, settings.metadata.url)
-    else:
-        kubernetes.use_secret_as_env(
-            task, settings.metadata.secret, {settings.metadata.key: metadata_url}
-        )
-    if _reaches_s3(config):
-        store = settings.object_store
-        task.set_env_variable("AWS_ENDPOINT_URL", store.endpoint)
-        task.set_env_variable("AWS_DEFAULT_REGION", store.region)
-        if store.secret:
-            keys = {
-                store.access_key: "AWS_ACCESS_KEY_ID",
-                store.secret_key: "AWS_SECRET_ACCESS_KEY",
-            }
-            kubernetes.use_secret_as_env(task, store.secret, keys)
-    if is_remote(settings.data_root):
-        for name, value in scratch.items():
-            task.set_env_variable(name, value)
-    for name, keys in sorted(settings.secrets.items()):
-        kubernetes.use_secret_as_env(task, name, keys)
+    for name, value in variables(config).items():
+        task.set_env_variable(name, value)
+    for secret, keys in secret_variables(config):
+        kubernetes.use_secret_as_env(task, secret, keys)
+    for secret, keys in sorted(settings.secrets.items()):
+        kubernetes.use_secret_as_env(task, secret, keys)
     for name, value in sorted(settings.env.items()):
         task.set_env_variable(name, value)
 
 
-def set_volumes(task: Any, settings: Kubernetes, scratch_mount: str) -> None:
+def variables(config: Config) -> dict[str, str]:
+    """The environment variables of a pod that are ours."""
+    settings = config.kubernetes
+    ours: dict[str, str] = {}
+    if settings.metadata.url:
+        ours[METADATA_URL] = settings.metadata.url
+    if _reaches_s3(config):
+        ours["AWS_ENDPOINT_URL"] = settings.object_store.endpoint
+        ours["AWS_DEFAULT_REGION"] = settings.object_store.region
+    if is_remote(settings.data_root):
+        ours[SCRATCH] = SCRATCH_MOUNT
+        ours[SCRATCH_GIB] = f"{settings.scratch_gib:g}"
+    return ours
+
+
+def secret_variables(config: Config) -> list[tuple[str, dict[str, str]]]:
+    """The secrets that are ours: of each its name, and for its keys the variable."""
+    settings = config.kubernetes
+    metadata, store = settings.metadata, settings.object_store
+    ours = [] if metadata.url else [(metadata.secret, {metadata.key: METADATA_URL})]
+    if store.secret and _reaches_s3(config):
+        keys = {store.access_key: "AWS_ACCESS_KEY_ID", store.secret_key: "AWS_SECRET_ACCESS_KEY"}
+        ours.append((store.secret, keys))
+    return ours
+
+
+def set_volumes(task: Any, settings: Kubernetes) -> None:
     """Mounts the claims, and a bounded local disk where payloads are copied."""
     from kfp import kubernetes
 
@@ -142,7 +159,7 @@ def set_volumes(task: Any, settings: Kubernetes, scratch_mount: str) -> None:
         kubernetes.mount_pvc(task, claim.claim, claim.mount, claim.sub_path)
     if is_remote(settings.data_root):
         size = f"{round(settings.scratch_gib * 1024)}Mi"
-        kubernetes.empty_dir_mount(task, "scratch", scratch_mount, size_limit=size)
+        kubernetes.empty_dir_mount(task, "scratch", SCRATCH_MOUNT, size_limit=size)
 
 
 def set_placement(task: Any, settings: Kubernetes, needs: PodNeeds, name: str) -> None:
@@ -165,6 +182,11 @@ def set_placement(task: Any, settings: Kubernetes, needs: PodNeeds, name: str) -
         kubernetes.add_pod_annotation(task, key, value)
 
 
+def plain_path(path: str) -> str:
+    """Writes an absolute path without `.`, `..` and doubled slashes."""
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
 def _reaches_s3(config: Config) -> bool:
     """Whether a step reads or writes `s3://`, or a run may be told to: the store is spelled out."""
     settings = config.kubernetes
@@ -176,10 +198,11 @@ def _reaches_s3(config: Config) -> bool:
 
 def _most(amounts: Sequence[str | None]) -> str | None:
     """The largest of some amounts; None if nothing is asked for."""
-    given = [amount for amount in amounts if amount]
-    return max(given, key=_size) if given else None
+    given = [each for each in amounts if each]
+    return max(given, key=amount) if given else None
 
 
-def _size(amount: str) -> Fraction:
-    number = amount.rstrip("mkMGTi")
-    return Fraction(number) * _UNITS[amount[len(number) :]]
+def amount(text: str) -> Fraction:
+    """Reads an amount as Kubernetes writes it. Units: cores or bytes."""
+    number = text.rstrip("mMGTi")
+    return Fraction(number) * _UNITS[text[len(number) :]]

@@ -7,6 +7,7 @@ import sysconfig
 from pathlib import Path
 
 from pipeline.config import Project
+from pipeline.kubeflow import pod, pod_rules
 from serving.errors import UserError
 
 __all__ = ["check"]
@@ -28,22 +29,22 @@ def check(project: Project) -> None:
     _check_push(project)
     _check_schema(project)
     _check_code(project)
+    pod_rules.check(project)
 
 
 def _check_image(project: Project) -> None:
     image = project.config.kubernetes.image
     place = project.place("kubernetes", "image")
-    name = image.rpartition("/")[2]
-    _, at, digest = name.partition("@")
-    tag = name.partition("@")[0].partition(":")[2]
-    if at and digest.startswith("sha256:"):
+    if "@" in image:
         return
+    folder, slash, last = image.rpartition("/")
+    name, _, tag = last.partition(":")
     if not tag or tag == "latest":
         raise UserError(
             f"{place}: the image {image!r} has {'the tag latest' if tag else 'no tag'}, so two "
             "steps of one run, or a retry, might run different code.",
             expected="a tag that is never moved, such as a version or a commit, or a digest",
-            fix=f"build it with a tag (`make image IMAGE={image.partition(':')[0]}:0.1.0`) and "
+            fix=f"build it with a tag (`make image IMAGE={folder}{slash}{name}:0.1.0`) and "
             "name that",
         )
 
@@ -188,5 +189,8 @@ def _is_mounted(project: Project, path: str) -> bool:
     """Whether a path lies below one of the claims."""
     if not path.startswith("/"):
         return False
-    target = Path(path)
-    return any(target.is_relative_to(claim.mount) for claim in project.config.kubernetes.volumes)
+    target = Path(pod.plain_path(path))
+    return any(
+        target.is_relative_to(pod.plain_path(claim.mount))
+        for claim in project.config.kubernetes.volumes
+    )

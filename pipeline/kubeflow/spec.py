@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.kubeflow import outputs, parameters, task_slice, tasks
-from pipeline.kubeflow.step import METADATA_URL
-from pipeline.staging.stage import SCRATCH, SCRATCH_GIB
+from pipeline.kubeflow import outputs, parameters, pod, task_slice, tasks
 from serving.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from pipeline.config.kubernetes import Kubernetes, StepSettings
 
 __all__ = [
-    "PROJECT_FOLDER",
     "cache_folder",
     "check_fresh",
     "compile_spec",
@@ -34,10 +31,6 @@ __all__ = [
     "write_spec",
 ]
 
-PROJECT_FOLDER = "/project"
-"""Where the image has the folder of the YAML."""
-
-_SCRATCH_MOUNT = "/scratch"
 _MAX_BACKOFF_S = 600
 
 
@@ -90,7 +83,9 @@ def locations(project: Project) -> Any:
 
     root, name = project.config.kubernetes.data_root, project.config.name
     return graph.Locations(
-        artifacts=f"{root}/{name}/artifacts", push=f"{root}/serving/{name}", project=PROJECT_FOLDER
+        artifacts=f"{root}/{name}/artifacts",
+        push=f"{root}/serving/{name}",
+        project=pod.PROJECT_FOLDER,
     )
 
 
@@ -257,16 +252,13 @@ def _equip(task: Any, config: Config, planned: tasks.Task) -> None:
     """Gives a task resources, retries, secrets, volumes and a place to run."""
     from kfp import kubernetes
 
-    from pipeline.kubeflow import pod
-
     settings = config.kubernetes
     step = pod.merged(settings, planned.nodes)
     pod.set_resources(task, step)
     task.set_retry(step.retries, f"{settings.retry_backoff_s}s", 2.0, f"{_MAX_BACKOFF_S}s")
     kubernetes.set_timeout(task, step.timeout_s)
-    scratch = {SCRATCH: _SCRATCH_MOUNT, SCRATCH_GIB: f"{settings.scratch_gib:g}"}
-    pod.set_environment(task, config, METADATA_URL, scratch)
-    pod.set_volumes(task, settings, _SCRATCH_MOUNT)
+    pod.set_environment(task, config)
+    pod.set_volumes(task, settings)
     pod.set_placement(task, settings, step, planned.name)
 
 

@@ -158,7 +158,7 @@ SENTENCES = [
     (
         "kubernetes: {resources: {memory: lots}}",
         "key 'kubernetes.resources.memory': 'lots' is not accepted here.",
-        "an amount as Kubernetes writes it",
+        "memory as Kubernetes writes it",
         "write, for example, 4Gi",
     ),
     (

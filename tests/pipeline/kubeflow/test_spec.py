@@ -179,6 +179,13 @@ def test_look_for_skew_reads_the_versions_where_they_are_pushed() -> None:
     assert inputs["versions"]["defaultValue"] == "s3://b/models/penguins"
 
 
+def test_step_without_a_limit_keeps_its_processors_in_a_task_with_one_that_has_one() -> None:
+    pipeline, _ = compiled("kubernetes.steps={evaluator: {cpu: 4}, baseline: {cpu_limit: 1}}")
+    resources = pipeline["deploymentSpec"]["executors"]["exec-evaluator"]["container"]["resources"]
+    assert resources["resourceCpuRequest"] == "4"
+    assert "resourceCpuLimit" not in resources
+
+
 def test_settings_of_a_step_that_is_not_there_are_refused() -> None:
     with pytest.raises(UserError, match="no such step"):
         compiled("kubernetes.steps.trainr={cpu: 4}")

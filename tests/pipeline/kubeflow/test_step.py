@@ -71,7 +71,7 @@ def test_store_that_the_pod_knows_nothing_of_is_refused_before_anything_is_asked
     ir = pipeline_pb2.Pipeline()
     ir.pipeline_info.id = "p"
     told = given(run_id="1", data_root="/mnt/x", data_path="s3://b/d.csv")
-    with pytest.raises(UserError, match="data_path: 's3://b/d.csv'") as refused:
+    with pytest.raises(UserError, match=r"data_path: 's3://b/d\.csv'") as refused:
         step.run_task(task_slice.encode(ir), [], told)
     assert "kubernetes.object_store" in refused.value.fix
 
