@@ -66,6 +66,14 @@ def _areas(first: float) -> Callable[..., npt.NDArray[Any]]:
     return lambda random, rows: random.choice(areas, rows, p=shares)
 
 
+def _places(tilt: float) -> Callable[..., npt.NDArray[Any]]:
+    """Coordinates of 236 places, the most frequent with a sixth of the rows, moved northwards."""
+    fixed = np.random.default_rng(236)
+    places = fixed.normal(size=236)
+    shares = fixed.permutation(1 / np.arange(1, 237)) * np.exp(tilt * places)
+    return lambda random, rows: random.choice(places, rows, p=shares / shares.sum())
+
+
 _EVEN = (0.4, 0.3, 0.2, 0.1)
 SHIFTS = (
     Shift("normal, the same", _normal(0), _normal(0), is_drift=False),
@@ -80,6 +88,9 @@ SHIFTS = (
     Shift("hours, 30 % moved to 23", _hours(0), _hours(0.3)),
     Shift("district numbers, the same", _areas(0.35), _areas(0.35), is_drift=False),
     Shift("district numbers, 15 points moved", _areas(0.35), _areas(0.2)),
+    Shift("coordinates of 236 places, the same", _places(0), _places(0), is_drift=False),
+    Shift("coordinates, mean +0.5 deviations", _places(0), _places(0.5)),
+    Shift("coordinates, mean +1 deviation", _places(0), _places(1)),
     Shift("text, the same", _words(*_EVEN), _words(*_EVEN), is_drift=False),
     Shift("text, 5 points moved", _words(*_EVEN), _words(0.35, 0.35, 0.2, 0.1)),
     Shift("text, 15 points moved", _words(*_EVEN), _words(0.25, 0.45, 0.2, 0.1)),

@@ -48,6 +48,7 @@ class ColumnStatistics:
         buckets: the distribution of numbers in parts of equal width.
         quantiles: the same in parts of equal count.
         values: text values and their counts, the most frequent first; at most TFDV's 1,000.
+        texts: how many texts the rows hold, listed or not, without invalid ones; 0 if not known.
         invalid_text: values that are no UTF-8.
         not_finite: values that are NaN or infinite.
         max_values: most values in one row; more than 1 in a list column.
@@ -67,6 +68,7 @@ class ColumnStatistics:
     buckets: tuple[Bucket, ...] = field(default=(), repr=False)
     quantiles: tuple[Bucket, ...] = field(default=(), repr=False)
     values: tuple[tuple[str, float], ...] = field(default=(), repr=False)
+    texts: float = 0.0
     invalid_text: int = 0
     not_finite: float = 0
     max_values: int = 1
@@ -85,6 +87,23 @@ class ColumnStatistics:
     def is_numeric(self) -> bool:
         """Whether the values are numbers."""
         return self.kind in ("int", "float")
+
+    @property
+    def valid_texts(self) -> float:
+        """How many texts the rows hold, whether TFDV lists them or not."""
+        return max(self.texts, sum(count for _, count in self.values))
+
+    @property
+    def unlisted_values(self) -> int:
+        """How many different texts there are that TFDV does not list."""
+        return max((self.distinct or 0) - len(self.values), 0)
+
+    @property
+    def unlisted_texts(self) -> float:
+        """In how many places the rows hold a text that TFDV does not list."""
+        if not self.unlisted_values:
+            return 0.0
+        return self.valid_texts - sum(count for _, count in self.values)
 
     @property
     def is_constant(self) -> bool:
@@ -193,5 +212,6 @@ def _texts(stats: Any) -> dict[str, Any]:
     return {
         "distinct": int(stats.unique),
         "values": tuple(values),
+        "texts": max(stats.common_stats.tot_num_values - stats.invalid_utf8_count, 0),
         "invalid_text": int(stats.invalid_utf8_count),
     }

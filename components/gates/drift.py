@@ -10,7 +10,7 @@ to tell.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,8 +25,6 @@ Floats = npt.NDArray[np.float64]
 
 _CHANCE_DEVIATIONS = 4.0
 """Standard deviations of sampling noise that are taken for chance."""
-
-_TOO_MANY_VALUES = 1000
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Drift:
 
 
 def measure(before: ColumnStatistics, after: ColumnStatistics) -> Drift | None:
-    """Measures one column; None if there are no rows, or text with too many values to compare.
+    """Measures one column; None if there are no rows, or no values in either.
 
     Args:
         before: the earlier rows, whose deciles cut the numbers into cells.
@@ -89,44 +87,72 @@ def _relative_entropy(one: Floats, other: Floats) -> float:
     return float(np.sum(one[some] * np.log2(one[some] / other[some])))
 
 
-def _categorical(before: ColumnStatistics, after: ColumnStatistics) -> Drift | None:
-    shares = [_shares(each) for each in (before, after)]
-    if any((each.distinct or 0) > _TOO_MANY_VALUES for each in (before, after)):
-        # What TFDV keeps of them is a part only; compare the rows without a value.
-        shares = [{None: each.get(None, 0.0)} for each in shares]
-    keys = sorted({*shares[0], *shares[1]}, key=lambda key: (key is None, key))
+def _categorical(before: ColumnStatistics, after: ColumnStatistics) -> Drift:
+    was, now = _Shares.of(before), _Shares.of(after)
+    keys = sorted({*was.listed, *now.listed}, key=lambda key: (key is None, key))
     noise = 1 / before.rows + 1 / after.rows
-    changes = [(shares[1].get(key, 0.0) - shares[0].get(key, 0.0), key) for key in keys]
-    change, key = max(changes, key=lambda row: abs(row[0]))
-    pooled = (shares[0].get(key, 0.0) + shares[1].get(key, 0.0)) / 2
+    shares = {key: (was.share(key, now), now.share(key, was)) for key in keys}
+    key = max(keys, key=lambda key: abs(shares[key][1] - shares[key][0]))
+    earlier, later = shares[key]
+    pooled = (earlier + later) / 2
     deviation = math.sqrt(max(pooled * (1 - pooled), noise) * noise)
     what = "rows without a value" if key is None else repr(key)
-    was, now = shares[0].get(key, 0.0), shares[1].get(key, 0.0)
     return Drift(
         before.name,
         "l_infinity",
-        abs(change),
+        abs(later - earlier),
         _CHANCE_DEVIATIONS * deviation,
-        f"{what} went from {was:.1%} to {now:.1%} of the rows",
+        f"{what} went from {was.shown(key)} to {now.shown(key)} of the rows",
     )
 
 
-def _shares(column: ColumnStatistics) -> dict[str | None, float]:
-    """The share of each value, and under None that of rows without one."""
-    shares: dict[str | None, float] = {None: column.missing_fraction}
-    if column.is_numeric:
-        # Numbers where there was text before: one cell that the other side lacks.
-        shares["a number"] = column.present / column.rows
-    total = sum(count for _, count in column.values) or 1.0
-    for value, count in column.values:
-        shares[value] = count / total * column.present / column.rows
-    return shares
+@dataclass(frozen=True)
+class _Shares:
+    """The share of the rows that each text has, and under None that of rows without one.
+
+    Attributes:
+        listed: shares that are known; TFDV lists the thousand most frequent texts.
+        unlisted: the most that any other text can have; 0 if all are listed.
+    """
+
+    listed: dict[str | None, float]
+    unlisted: float
+
+    @classmethod
+    def of(cls, column: ColumnStatistics) -> _Shares:
+        """Reads what TFDV kept."""
+        listed: dict[str | None, float] = {None: column.missing_fraction}
+        if column.is_numeric:
+            # Numbers where there was text before: one cell that the other side lacks.
+            listed["a number"] = column.present / column.rows
+        total = column.valid_texts or 1.0
+        for value, count in column.values:
+            listed[value] = count / total * column.present / column.rows
+        least = min((count for _, count in column.values), default=0.0)
+        unlisted = min(least, column.unlisted_texts) / total * column.present / column.rows
+        return cls(listed, unlisted)
+
+    def share(self, key: str | None, other: _Shares) -> float:
+        """The share of a text; of one that is not listed, whichever is nearest to the other's."""
+        if key in self.listed:
+            return self.listed[key]
+        return min(self.unlisted, other.listed.get(key, 0.0))
+
+    def shown(self, key: str | None) -> str:
+        """The share as written: `12.5%`, or `at most 0.1%` where it is not known."""
+        if key in self.listed or not self.unlisted:
+            return f"{self.listed.get(key, 0.0):.1%}"
+        return f"at most {self.unlisted:.1%}"
 
 
 def _numeric(before: ColumnStatistics, after: ColumnStatistics) -> Drift:
-    edges = _edges(before.quantiles or after.quantiles, after.quantiles)
-    one, other = _cells(before, edges), _cells(after, edges)
-    cells = int(np.count_nonzero(one + other))
+    edges = _edges(before.quantiles or after.quantiles)
+    earlier, later = _Known.of(before), _Known.of(after)
+    own = earlier.evenly(edges)
+    one = _cells(before, own)
+    readings = [_cells(after, later.evenly(edges)), _cells(after, later.nearest(edges, own))]
+    distances = [jensen_shannon(one, other) for other in readings]
+    cells = max(int(np.count_nonzero(one + other)) for other in readings)
     freedom = max(cells - 1, 1)
     # Twice the divergence in nats times the effective sample is about chi-squared.
     mean = freedom / (8 * math.log(2)) * (1 / before.rows + 1 / after.rows)
@@ -134,7 +160,7 @@ def _numeric(before: ColumnStatistics, after: ColumnStatistics) -> Drift:
     return Drift(
         before.name,
         "jensen_shannon",
-        jensen_shannon(one, other),
+        min(distances),
         chance,
         _numeric_change(before, after),
     )
@@ -151,47 +177,108 @@ def _numeric_change(before: ColumnStatistics, after: ColumnStatistics) -> str:
     return f"the mean went from {before.mean or 0.0:.6g} to {after.mean or 0.0:.6g}"
 
 
-def _edges(before: Sequence[Bucket], after: Sequence[Bucket]) -> Floats:
-    """The inner borders of the earlier deciles, each once, and one just below the least value.
-
-    A bucket holds its upper end, so shares up to its own borders are exact, and in between they
-    are taken to grow evenly. Columns of few different values don't: where the two sets have most
-    borders in common, as such columns do, only these are used.
-    """
-    own = {bucket.high for bucket in before[:-1] if math.isfinite(bucket.high)}
-    common = own & {bucket.high for bucket in after}
-    edges = common if 2 * len(common) >= len(own) else own
-    if before and math.isfinite(before[0].low):
-        edges = {*edges, math.nextafter(before[0].low, -math.inf)}
+def _edges(deciles: Sequence[Bucket]) -> Floats:
+    """The inner borders of deciles, each once, and one just below the least value."""
+    edges = {bucket.high for bucket in deciles[:-1] if math.isfinite(bucket.high)}
+    if deciles and math.isfinite(deciles[0].low):
+        edges.add(math.nextafter(deciles[0].low, -math.inf))
     return np.array(sorted(edges), dtype=np.float64)
 
 
-def _cells(column: ColumnStatistics, edges: Floats) -> Floats:
+def _cells(column: ColumnStatistics, below: Floats) -> Floats:
     """The shares of rows up to each edge, beyond the last, and without a value; they sum to 1.
 
     Shape:
-        [len(edges) + 2]
+        [len(below) + 2]
     """
     present = column.present / column.rows
-    below = _cumulative(column.quantiles, edges)
     parts = (
         np.diff(np.concatenate(([0.0], below, [1.0])))
         if column.present
-        else np.zeros(len(edges) + 1)
+        else np.zeros(len(below) + 1)
     )
     return np.concatenate((parts.clip(0) * present, [1 - present]))
 
 
-def _cumulative(quantiles: Sequence[Bucket], at: Floats) -> Floats:
-    """The share of values up to and including each place; even within a bucket."""
-    total = sum(bucket.count for bucket in quantiles)
-    if not total:
-        return np.zeros(len(at))
-    below = np.zeros(len(at))
-    for bucket in quantiles:
-        if bucket.high <= bucket.low or not math.isfinite(bucket.high - bucket.low):
-            below += np.where(at >= bucket.high, bucket.count, 0.0)
-            continue
-        part = (at - bucket.low) / (bucket.high - bucket.low)
-        below += np.clip(part, 0, 1) * bucket.count
-    return np.minimum(below / total, 1.0)
+@dataclass(frozen=True)
+class _Known:
+    """What statistics tell of how many values are up to a place.
+
+    A bucket holds its upper end, so shares up to the borders of deciles are exact, and those up to
+    the borders of the buckets of equal width nearly so: TFDV works them out from a thousand
+    quantiles. In between little is known, and values that lump together (coordinates of a few
+    hundred places, prices, rounded times) make any guess there wrong by a whole lump. So a later
+    set is read in two ways, and the one that is nearer to the earlier set counts: values spread
+    evenly between the places that are known, and values wherever between them the earlier set has
+    its own. The first alone takes lumps for drift, the second a small shift for a greater one.
+
+    Attributes:
+        least: the smallest value.
+        places: where the share is known, ascending.
+        upto: the share of values up to and including each place.
+        ahead: the most that may lie before each place. The seventh decile is the first value
+            with seven tenths up to it, so before it there are fewer, however many are at it.
+    """
+
+    least: float
+    places: Floats
+    upto: Floats
+    ahead: Floats
+
+    @classmethod
+    def of(cls, column: ColumnStatistics) -> _Known:
+        """Reads both histograms of a column."""
+        known: dict[float, tuple[float, float]] = {}
+        for high, share in _up_to(column.buckets[:-1] if column.quantiles else ()):
+            known[high] = (share / _total(column.buckets), 1.0)
+        firsts: dict[float, float] = {}
+        for rank, (high, share) in enumerate(_up_to(column.quantiles), start=1):
+            firsts.setdefault(high, rank / len(column.quantiles))
+            known[high] = (share / _total(column.quantiles), firsts[high])
+        rows = [(place, *known[place]) for place in sorted(known)]
+        places, upto, ahead = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+        upto = np.minimum(np.maximum.accumulate(upto), 1.0)
+        least = column.quantiles[0].low if column.quantiles else math.inf
+        return cls(least, places, upto, np.minimum(ahead, upto))
+
+    def evenly(self, edges: Floats) -> Floats:
+        """The shares up to some edges if values are spread evenly between the known places."""
+        low, high, start, end, is_inside = self._around(edges)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            part = np.where(np.isfinite(end - start), (edges - start) / (end - start), 0.0)
+        return np.where(is_inside, low + (high - low) * np.nan_to_num(part).clip(0, 1), low)
+
+    def nearest(self, edges: Floats, others: Floats) -> Floats:
+        """The shares up to some edges that are possible and nearest to those of another set."""
+        low, high, _, _, is_inside = self._around(edges)
+        return np.where(is_inside, np.clip(others, low, high), low)
+
+    def _around(
+        self, edges: Floats
+    ) -> tuple[Floats, Floats, Floats, Floats, npt.NDArray[np.bool_]]:
+        """The bounds of the share up to each edge, the known places around it, and a mask.
+
+        An edge that is not between two such places has the lower bound as its share.
+        """
+        places = np.concatenate(([self.least], self.places, [math.inf]))
+        upto = np.concatenate(([0.0], self.upto, [1.0]))
+        ahead = np.concatenate(([0.0], self.ahead, [1.0]))
+        # The last place at or before each edge.
+        at = np.searchsorted(places, edges, side="right") - 1
+        is_inside = (at >= 0) & (at < len(places) - 2) & (self.least < math.inf)
+        at = at.clip(0, len(places) - 2)
+        low = np.where(edges < self.least, 0.0, upto[at])
+        is_inside &= (places[at] != edges) | (at == 0)
+        return low, np.maximum(ahead[at + 1], low), places[at], places[at + 1], is_inside
+
+
+def _up_to(buckets: Sequence[Bucket]) -> Iterator[tuple[float, float]]:
+    """The upper end of each bucket, and how many values are up to it."""
+    below = 0.0
+    for bucket in buckets:
+        below += bucket.count
+        yield bucket.high, below
+
+
+def _total(buckets: Sequence[Bucket]) -> float:
+    return sum(bucket.count for bucket in buckets) or 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -27,6 +28,23 @@ def numbers(values: np.ndarray, missing: int = 0) -> ColumnStatistics:
             Bucket(float(low), float(high), len(values) / 10)
             for low, high in itertools.pairwise(edges)
         ),
+    )
+
+
+def as_tfdv_keeps(values: np.ndarray) -> ColumnStatistics:
+    """Facts as TFDV makes them: deciles that are values, and how many values each holds; buckets of
+    equal width."""
+    ordered = np.sort(values)
+    ends = ordered[np.ceil(np.arange(11) / 10 * len(values)).astype(int).clip(1) - 1]
+    upto = np.searchsorted(ordered, ends, side="right")
+    upto[0] = 0
+    # What lies at a border that is there several times is spread evenly over its buckets.
+    counts = np.array([np.diff(upto)[ends[1:] == end].mean() for end in ends[1:]])
+    widths, edges = np.histogram(values, 10)
+    return dataclasses.replace(
+        numbers(values),
+        quantiles=tuple(map(Bucket, ends[:-1].tolist(), ends[1:].tolist(), counts.tolist())),
+        buckets=tuple(map(Bucket, edges[:-1].tolist(), edges[1:].tolist(), widths.tolist())),
     )
 
 
@@ -63,6 +81,25 @@ def test_few_rows_need_more_than_the_threshold() -> None:
     assert sum(each is not None and each.exceeds(0.05) for each in pairs) <= 1
 
 
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 1.3])
+@pytest.mark.parametrize("places", [15, 60, 120, 236, 500])
+def test_numbers_that_lump_together_do_not_drift_by_sampling(places: int, exponent: float) -> None:
+    # Pickup coordinates, say: a few hundred places, some of them with a tenth of the rows.
+    random = np.random.default_rng(places)
+    where = random.normal(size=places)
+    shares = random.permutation(1 / np.arange(1, places + 1) ** exponent)
+    shares /= shares.sum()
+    moved = shares * np.exp(where)
+    for _ in range(30):
+        before = as_tfdv_keeps(random.choice(where, 1448, p=shares))
+        still = measure(before, as_tfdv_keeps(random.choice(where, 1772, p=shares)))
+        assert still is not None
+        assert still.distance < 0.02
+        drift = measure(before, as_tfdv_keeps(random.choice(where, 1772, p=moved / moved.sum())))
+        assert drift is not None
+        assert drift.exceeds(0.03)
+
+
 def test_value_that_moved_most_is_named() -> None:
     drift = measure(texts({"a": 500, "b": 500}), texts({"a": 200, "b": 500, "c": 300}))
     assert drift is not None
@@ -71,6 +108,36 @@ def test_value_that_moved_most_is_named() -> None:
         "'a' went from 50.0% to 20.0% of the rows",
         "'c' went from 0.0% to 30.0% of the rows",
     )
+
+
+def of_many(listed: dict[str, int], rest: int) -> ColumnStatistics:
+    """Facts as TFDV makes them of more texts than it lists: `rest` rows hold one of their own."""
+    facts = texts(listed)
+    rows = sum(listed.values()) + rest
+    return dataclasses.replace(facts, rows=rows, distinct=len(listed) + rest, texts=rows)
+
+
+def test_text_of_more_values_than_are_listed_is_compared_by_those_that_are() -> None:
+    rare = [{f"{letter}{index}": 1 for index in range(999)} for letter in "vw"]
+    before, after = of_many({"A": 5000, **rare[0]}, 2), of_many({"B": 5000, **rare[1]}, 2)
+    drift = measure(before, after)
+    assert drift is not None
+    assert drift.distance == pytest.approx(5000 / 6001, abs=0.001)
+    assert drift.exceeds(0.5)
+    assert drift.change in (
+        "'A' went from 83.3% to at most 0.0% of the rows",
+        "'B' went from at most 0.0% to 83.3% of the rows",
+    )
+
+
+def test_text_that_is_not_listed_is_taken_for_unchanged_as_far_as_it_can_be() -> None:
+    # "b" may be in all of the 120 rows whose text is not listed.
+    drift = measure(texts({"a": 900, "b": 100}), of_many({"a": 900}, 120))
+    assert drift is not None
+    assert drift.distance == pytest.approx(900 / 1000 - 900 / 1020)
+    none = measure(of_many({"a": 5}, 995), of_many({"b": 5}, 995))
+    assert none is not None
+    assert none.distance == 0
 
 
 def test_rows_without_a_value_count_as_a_value() -> None:
