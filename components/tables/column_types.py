@@ -11,12 +11,22 @@ so that training and serving see the same raw input.
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["ARROW_TYPES", "ColumnType", "convert_cells", "first_text_row", "widen", "widest"]
+__all__ = [
+    "ARROW_TYPES",
+    "ColumnType",
+    "convert_cells",
+    "first_text_row",
+    "is_beyond_64_bits",
+    "is_number",
+    "widen",
+    "widest",
+]
 
 ColumnType = Literal["empty", "int64", "float64", "string"]
 """What a column holds; `empty` has no value at all."""
@@ -30,8 +40,10 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
 
 _ORDER: tuple[ColumnType, ...] = get_args(ColumnType)
 _TWO_TO_63 = 2.0**63
+_FEW_CELLS = 256
 _NUMBER = r"^\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?(nan|NaN|inf|Infinity))?\s*$"
 _WHOLE_NUMBER = r"^\s*[-+]?\d+\s*$"
+_LONG_NUMBER = r"^\s*[-+]?\d{19,}\s*$"
 
 
 def widest(left: ColumnType, right: ColumnType) -> ColumnType:
@@ -89,12 +101,43 @@ def convert_cells(cells: pa.Array, kind: ColumnType) -> pa.Array:
 
 def first_text_row(cells: pa.Array) -> int | None:
     """Finds the first cell that is no number, if most of the first thousand are numbers."""
-    is_number = pc.match_substring_regex(cells, _NUMBER)
-    some = is_number.slice(0, 1000).drop_null()
-    if len(some) == 0 or some.true_count * 2 < len(some):
+    some = cells.slice(0, 1000).drop_null()
+    numbers = pc.sum(pc.match_substring_regex(some, _NUMBER)).as_py() or 0
+    long = some.filter(pc.match_substring_regex(some, _LONG_NUMBER)).to_pylist()
+    numbers -= sum(map(is_beyond_64_bits, long))
+    if len(some) == 0 or numbers * 2 < len(some):
         return None
-    row = pc.index(is_number, False).as_py()
-    return row if row >= 0 else None
+    return _first_refused(cells)
+
+
+def is_number(text: str) -> bool:
+    """Whether a cell with this text could stand in a column of numbers."""
+    return _numbers(pa.array([text], pa.string()), whole=True) is not None
+
+
+def is_beyond_64_bits(text: str) -> bool:
+    """Whether a cell is a whole number that no column can hold."""
+    if re.match(_WHOLE_NUMBER, text, re.ASCII) is None:
+        return False
+    digits = text.strip().lstrip("+-").lstrip("0")
+    return len(digits) > 19 or not -(2**63) <= int(text) < 2**63
+
+
+def _first_refused(cells: pa.Array) -> int | None:
+    """Finds the first cell that can't be read as a number, as a column's type is found: by trying.
+
+    The pieces that are tried grow until one is refused, which is then halved.
+    """
+    start, size = 0, _FEW_CELLS
+    while start < len(cells) and _numbers(cells.slice(start, size), whole=False) is not None:
+        start, size = start + size, size * 2
+    if start >= len(cells):
+        return None
+    while size > 1:
+        size = (size + 1) // 2
+        if _numbers(cells.slice(start, size), whole=False) is not None:
+            start += size
+    return start
 
 
 def _numbers(cells: pa.Array, *, whole: bool) -> pa.Array | None:
@@ -132,7 +175,8 @@ def _fractions(cells: pa.Array) -> pa.Array | None:
     beyond = pc.greater_equal(pc.abs(numbers), _TWO_TO_63)
     if pc.any(beyond).as_py():
         large = cells.filter(beyond)
-        if pc.any(pc.match_substring_regex(large, _WHOLE_NUMBER)).as_py():
+        whole = large.filter(pc.match_substring_regex(large, _WHOLE_NUMBER))
+        if _whole_numbers(_tidy(whole)) is None:
             return None
     return _without_nan(numbers)
 

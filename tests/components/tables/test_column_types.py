@@ -25,6 +25,7 @@ def type_of(*cells: str | None) -> ColumnType:
         (["1", "1,000"], "string", ["1", "1,000"]),
         (["0x1F", "2"], "string", ["0x1F", "2"]),
         (["99999999999999999999", "1.5"], "string", ["99999999999999999999", "1.5"]),
+        (["9223372036854775807", "1.5"], "float64", [2.0**63, 1.5]),
         (["true", "False"], "string", ["true", "False"]),
         (["2013-01-01"], "string", ["2013-01-01"]),
         (["a ", " b"], "string", ["a ", " b"]),
@@ -66,6 +67,26 @@ def test_the_first_word_among_numbers_is_found() -> None:
     assert first_text_row(pa.array(["1", None, "2.5", "n/a", "x"])) == 3
     assert first_text_row(pa.array(["a", "b", "3"])) is None
     assert first_text_row(pa.array(["1", "2"])) is None
+
+
+@pytest.mark.parametrize("size", [1, 3, 600, 5000])
+@pytest.mark.parametrize("culprit", ["n/a", "9223372036854775808", "-9223372036854775809", "0x1F"])
+def test_the_first_cell_is_found_that_the_parser_refuses(size: int, culprit: str) -> None:
+    """Cells such as +inf and a no-break space before digits are numbers to the parser."""
+    odd = ["\u00a01", "INF", "+inf", " NaN ", None, "9223372036854775807", "1e400", "7"]
+    for row in {size * 2 // 3, size - 1}:
+        cells = [odd[number % len(odd)] for number in range(size)]
+        cells[row:] = [culprit, *cells[row + 1 : -1], "x"][: size - row]
+        cells = (["5"] * 1000 if size == 5000 else ["5"] * size) + cells
+        found = first_text_row(pa.array(cells))
+        assert found == cells.index(culprit)
+        assert widen("empty", pa.array(cells[:found]), infer=True)[0] != "string"
+
+
+def test_numbers_too_large_throughout_are_text_throughout() -> None:
+    assert first_text_row(pa.array([str(2**64 + n) for n in range(9)])) is None
+    assert first_text_row(pa.array(["1", None, str(2**63)])) == 2
+    assert first_text_row(pa.array(["1", "9" * 5000, "2"])) == 1
 
 
 def test_a_cell_that_no_longer_fits_is_refused() -> None:
