@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from components.example_gen.ingestion_plan import IngestionPlan
 from components.tables.column_types import ColumnType, widen, widest
 from components.tables.data_path import DataFile
+from components.tables.expression import TextOperand
 from components.tables.table_block import FilePart, TableBlock
-from components.tables.table_facts import check_same_columns, no_rows
+from components.tables.table_facts import check_same_columns, inspect_files, no_rows
+from components.tables.text_cells import find_text
+from serving.errors import UserError
 
 __all__ = ["EncodeTask", "FileScan", "merge_types", "plan_tasks", "scan_file"]
 
@@ -127,7 +130,10 @@ def plan_tasks(scans: Sequence[FileScan], plan: IngestionPlan) -> list[EncodeTas
     if not rows_total:
         raise no_rows([scan.file for scan in ordered])
     types = merge_types(ordered)
-    plan.check(types)
+    try:
+        plan.check(types)
+    except TextOperand as error:
+        raise _with_cell(error, [scan.file for scan in ordered], plan) from error
     groups: list[list[tuple[int | None, FilePart]]] = []
     size = plan.part_bytes
     for scan in ordered:
@@ -142,3 +148,17 @@ def plan_tasks(scans: Sequence[FileScan], plan: IngestionPlan) -> list[EncodeTas
         tasks.append(EncodeTask(number, tuple(group), types, before, rows_total))
         before += sum(part.rows for _, part in group)
     return tasks
+
+
+def _with_cell(error: TextOperand, files: Sequence[DataFile], plan: IngestionPlan) -> UserError:
+    """Says where the text stands, by reading the column again.
+
+    Which columns are masked is not known here, so the text itself is left out.
+    """
+    if not error.column:
+        return error
+    known = {error.column: plan.first_type(error.column)}
+    given = {name: kind for name, kind in known.items() if kind != "empty"}
+    facts = inspect_files(files, plan.table_format, given, only=[error.column])
+    found = find_text(facts.columns[0], files, plan.table_format, is_masked=True)
+    return error.with_found(found.held, found.remedy)

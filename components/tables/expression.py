@@ -25,7 +25,7 @@ from components.tables.expression_grammar import marked, parse, position
 from components.tables.nearest_name import did_you_mean
 from serving.errors import UserError
 
-__all__ = ["Expression"]
+__all__ = ["Expression", "TextOperand"]
 
 _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: pc.add_checked,
@@ -40,6 +40,25 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: pc.equal,
     ast.NotEq: pc.not_equal,
 }
+
+
+class TextOperand(UserError):  # noqa: N818  (names what stands there)
+    """Text stands where the expression needs a number.
+
+    Attributes:
+        column: the column that holds it; empty if no single one does.
+    """
+
+    column = ""
+
+    def with_found(self, held: str, remedy: str) -> UserError:
+        """The same error, saying what the column holds and how to mend that."""
+        head, _, shown = self.what.partition("\n")
+        return UserError(
+            f"{head}: {self.column!r} holds {held}\n{shown}",
+            expected=self.expected,
+            fix=f"{remedy}; or compare the column with a 'string'",
+        )
 
 
 @dataclass(frozen=True)
@@ -101,6 +120,14 @@ class Expression:
             [pa.array([], type=kind) for kind in schema.types], schema=schema
         )
         return self.evaluate(empty).type
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One side of a comparison."""
+
+    node: ast.expr
+    value: Any
 
 
 class _Evaluation:
@@ -168,33 +195,37 @@ class _Evaluation:
 
     def comparison(self, node: ast.Compare) -> Any:
         results = []
-        left = self.value(node.left)
+        left = _Side(node.left, self.value(node.left))
         for operator, right_node in zip(node.ops, node.comparators, strict=True):
             if isinstance(operator, (ast.In, ast.NotIn)):
-                items = getattr(right_node, "elts", [])
-                equal = [self.compare(node, pc.equal, left, self.value(item)) for item in items]
+                items = [_Side(item, self.value(item)) for item in getattr(right_node, "elts", [])]
+                equal = [self.compare(node, pc.equal, left, item) for item in items]
                 result = self.fold(pc.or_, equal)
                 results.append(pc.invert(result) if isinstance(operator, ast.NotIn) else result)
                 continue
-            right = self.value(right_node)
+            right = _Side(right_node, self.value(right_node))
             results.append(self.compare(node, _COMPARISONS[type(operator)], left, right))
             left = right
         return self.fold(pc.and_, results)
 
-    def compare(self, node: ast.expr, operation: Callable[..., Any], left: Any, right: Any) -> Any:
-        if _is_text(left.type) or _is_text(right.type):
-            pair = [_as(pa.string(), side) for side in (left, right)]
+    def compare(
+        self, node: ast.expr, operation: Callable[..., Any], left: _Side, right: _Side
+    ) -> Any:
+        sides = (left, right)
+        texts = [side for side in sides if _is_text(side.value.type)]
+        if texts:
+            pair = [_as(pa.string(), side.value) for side in sides]
             if not all(_is_text(side.type) for side in pair):
-                number, text = (left, right) if _is_text(right.type) else (right, left)
                 self.refuse(
                     node,
-                    f"a {_kind(text.type)} is compared with a {_kind(number.type)}",
+                    "a string is compared with a number",
                     expected="two numbers, or two strings",
                     fix="quote the value if the column holds text ('5'), or drop the quotes; a "
                     "column with any cell that is no number is text (see missing_values)",
+                    text_node=texts[0].node,
                 )
         else:
-            pair = _same_kind(*(self.number(node, side) for side in (left, right)))
+            pair = _same_kind(*(self.number(side.node, side.value) for side in sides))
         return operation(*pair)
 
     def call(self, node: ast.expr, name: str, args: list[ast.expr]) -> Any:
@@ -224,6 +255,7 @@ class _Evaluation:
             expected="columns and values that are numbers",
             fix="a column with any cell that is no number is text: name such cells in "
             "missing_values, or compare it with a 'string'",
+            text_node=node,
         )
 
     def truth(self, node: ast.expr, value: Any) -> Any:
@@ -233,6 +265,7 @@ class _Evaluation:
                 "a string stands where true or false is needed",
                 expected="a comparison, or a number (0 is false)",
                 fix="compare it: column == 'yes'",
+                text_node=node,
             )
         if pa.types.is_boolean(value.type):
             return value
@@ -252,12 +285,15 @@ class _Evaluation:
         expected: str,
         fix: str,
         cause: Exception | None = None,
+        text_node: ast.expr | None = None,
     ) -> NoReturn:
         text = self.expression.text
         shown = marked(text, position(text, node))
-        raise UserError(
-            f"{self.expression.place}: {problem}\n{shown}", expected=expected, fix=fix
-        ) from cause
+        kind = UserError if text_node is None else TextOperand
+        error = kind(f"{self.expression.place}: {problem}\n{shown}", expected=expected, fix=fix)
+        if isinstance(error, TextOperand) and text_node is not None:
+            error.column = _column_of(text_node)
+        raise error from cause
 
 
 def _same_kind(*numbers: Any) -> list[Any]:
@@ -277,6 +313,16 @@ def _is_text(kind: pa.DataType) -> bool:
 def _as(kind: pa.DataType, value: Any) -> Any:
     """Gives a column without any value the type that its neighbour needs."""
     return pc.cast(value, kind) if pa.types.is_null(value.type) else value
+
+
+def _column_of(node: ast.expr) -> str:
+    """The column that a node stands for; empty for anything else."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Call(func=ast.Name(id="col"), args=[ast.Constant(value=str(name))]):
+            return name
+    return ""
 
 
 def _kind(kind: pa.DataType) -> str:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from components.tables.column_facts import MAX_DISTINCT, Cell, ColumnFacts, ColumnNotes
-from components.tables.column_types import ColumnType, convert_cells
+from components.tables.column_types import ARROW_TYPES, ColumnType, convert_cells
 from components.tables.csv_table import CsvFormat
 from components.tables.data_path import DataFile, find_data_files
-from components.tables.expression import Expression
+from components.tables.expression import Expression, TextOperand
 from components.tables.nearest_name import no_such_column
 from components.tables.table_format import TableFormat
+from components.tables.text_cells import find_text
 from serving.errors import UserError
 
 __all__ = [
@@ -114,17 +115,19 @@ def inspect_files(
     files: Sequence[DataFile],
     table_format: TableFormat,
     types: Mapping[str, ColumnType] | None = None,
+    only: Collection[str] | None = None,
 ) -> TableFacts:
-    """Like `inspect`, for files that have been found already."""
+    """Like `inspect`, for files that have been found already; if asked, for some columns `only`."""
     columns = table_format.read_columns(files[0])
-    notes = {name: ColumnNotes(name, (types or {}).get(name)) for name in columns}
+    looked_at = [name for name in columns if only is None or name in only]
+    notes = {name: ColumnNotes(name, (types or {}).get(name)) for name in looked_at}
     found: list[FileFacts] = []
     total = 0
     for file in files:
         check_same_columns(files[0], columns, file, table_format.read_columns(file))
         rows = 0
         for block in table_format.read(file):
-            for name in columns:
+            for name in looked_at:
                 notes[name].add(block, file, infer=table_format.infers_types)
             rows += block.batch.num_rows
             total += block.batch.num_rows
@@ -132,7 +135,7 @@ def inspect_files(
         found.append(FileFacts(file.name, rows, file.size_bytes))
     if not total:
         raise no_rows(files)
-    return TableFacts(tuple(found), tuple(notes[name].facts(total) for name in columns))
+    return TableFacts(tuple(found), tuple(notes[name].facts(total) for name in looked_at))
 
 
 def count_values(files: Sequence[DataFile], table_format: TableFormat, name: str) -> dict[str, int]:
@@ -147,7 +150,11 @@ def count_values(files: Sequence[DataFile], table_format: TableFormat, name: str
 
 
 def inspect_expression(
-    files: Sequence[DataFile], table_format: TableFormat, facts: TableFacts, expression: Expression
+    files: Sequence[DataFile],
+    table_format: TableFormat,
+    facts: TableFacts,
+    expression: Expression,
+    masked: Collection[str] = (),
 ) -> ColumnFacts:
     """Computes an expression for all rows and tells what comes out, as if it were a column.
 
@@ -156,11 +163,20 @@ def inspect_expression(
         table_format: how to read them.
         facts: what they hold.
         expression: what to compute; its text names the column.
+        masked: columns whose cells must not be quoted.
 
     Raises:
-        UserError: the expression does not fit the columns.
+        UserError: the expression does not fit the columns; with the cell that is at fault.
     """
     types = {name: facts.column(name, expression.place).type for name in expression.columns}
+    try:
+        expression.result_type({name: ARROW_TYPES[kind] for name, kind in types.items()})
+    except TextOperand as error:
+        if not error.column:
+            raise
+        column = facts.column(error.column)
+        found = find_text(column, files, table_format, is_masked=column.name in masked)
+        raise error.with_found(found.held, found.remedy) from error
     notes = ColumnNotes(expression.text, None)
     for file in files:
         for block in table_format.read(file):

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from components.tables.column_facts import ColumnFacts
+from components.tables.column_types import is_beyond_64_bits
 from pipeline.new_project.yaml_text import scalar
 
 __all__ = ["MAX_CODES", "ColumnGuess", "are_codes", "guess", "number"]
@@ -86,6 +87,8 @@ def _reason_to_leave_out(column: ColumnFacts) -> str:
         gaps = " or empty" if column.missing else ""
         return f"{column.examples[0]!r}{gaps} in every row"
     cell = column.first_text
+    if cell is not None and is_beyond_64_bits(cell.text):
+        return f"numbers, but {cell.text} in line {cell.line} does not fit into 64 bits: mend it"
     if cell is not None and _PLAIN_NUMBER.match(cell.text):
         return f"numbers, but text ({cell.text!r}) in {cell.file}: write one type in all files"
     if cell is not None:

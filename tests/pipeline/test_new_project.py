@@ -180,6 +180,13 @@ def test_parquet_and_files_without_a_header_are_taken(tmp_path: Path) -> None:
         new_project.write(str(tmp_path / "parts"), "y", tmp_path / "r")
 
 
+def test_number_beyond_64_bits_is_told(tmp_path: Path) -> None:
+    rows = [f"{2**63 if i == 30 else i * i},{i / 7},{i % 2}\n" for i in range(60)]
+    (tmp_path / "d.csv").write_text("a,b,y\n" + "".join(rows))
+    _, made = new_project.write(str(tmp_path / "d.csv"), "y", tmp_path / "p")
+    assert made.left_out["a"].startswith(f"numbers, but {2**63} in line 32 does not fit into 64")
+
+
 def test_numbers_in_one_parquet_file_and_text_in_the_next_are_told(tmp_path: Path) -> None:
     for name, cells in (("1", list(range(60))), ("2", [str(i) for i in range(60)])):
         numbers = pa.table({"a": cells, "b": [i / 7 for i in range(60)], "y": [0, 1] * 30})

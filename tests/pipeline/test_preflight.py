@@ -55,13 +55,36 @@ CONFIG_FAULTS = [
     ("name: miles, kind: numeric", "name: company, kind: numeric", "line 6", "'firm 0'"),
     ("name: miles, kind: numeric", "name: mixed, kind: numeric", "line 6", "line 42"),
     ("name: miles, kind: numeric", "name: mixed, kind: numeric", "line 6", '["", "forty"]'),
-    ("name: miles, kind: numeric", "name: miles, kind: integer", "'0.33', which is", "no whole"),
+    (
+        "name: miles, kind: numeric",
+        "name: miles, kind: integer",
+        "'miles' holds '0.33' in",
+        "line 3, which is no whole",
+    ),
     (
         "name: miles, kind: numeric",
         "name: company, kind: timestamp, format: iso8601",
-        "'company' holds firm 0, which is no moment",
-        "epoch_s",
+        "'company' holds 'firm 0' in",
+        "trips.csv line 2, which is no moment.",
     ),
+    ("name: miles, kind: numeric", "name: mixed, kind: integer", "'forty' in", "trips.csv line 42"),
+    ("name: miles, kind: numeric", "name: company, kind: numeric", "line 6", "first in"),
+    ("{column: tip}", "{name: big, expression: mixed > 3}", "'forty' in", "trips.csv line 42"),
+    (
+        "{column: tip}",
+        "{name: big, expression: miles + col('company') > 3}",
+        "'company' holds text such as 'firm 0', 'firm 1', 'firm 2', first in",
+        "trips.csv line 2\n",
+    ),
+    ("task: binary", "task: binary\ntraining: {weight_column: mixed}", "line 5", "line 42"),
+    ("task: binary", "task: binary\ntraining: {weight_column: company}", "line 5", "line 2"),
+    (
+        "trips.csv}",
+        "trips.csv, splits: {by: time, column: mixed, starts: {eval: 30}}}",
+        "line 2, key 'data.splits.starts': 'mixed' holds 'forty' in",
+        "trips.csv line 42",
+    ),
+    ("{column: tip}", "{column: mixed}", "line 3", "and 'forty' in"),
     ("name: miles, kind: numeric", "name: company, kind: boolean", "line 6", "0/1"),
     ("name: miles, kind: numeric", "name: company, kind: timestamp", "line 6", "'firm 0'"),
     ("column: tip", "column: when", "line 3", "two values"),
@@ -200,3 +223,52 @@ def test_names_are_held_against_the_span_that_is_read(tmp_path: Path) -> None:
     error = refusal(tmp_path)
     assert "line 6, key 'features[0].name'" in error.what
     assert str(tmp_path / "span-2.csv") in error.what
+
+
+def numbered(cell: str, header: str = "miles") -> str:
+    """Data of which the feature `miles` has one cell that is no number, in line 32."""
+    lines = CSV.replace("miles", header, 1).splitlines()
+    lines[31] = f"{cell},{lines[31].partition(',')[2]}"
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("cell", "said", "fix"),
+    [
+        ("9223372036854775808", "9223372036854775808 in", "mend the cell, or use kind"),
+        ("n/a", "'n/a' in", 'data.missing_values: ["", "n/a"]'),
+        ("miles", "'miles' in", "remove the line, which repeats the header"),
+        ('"0,5"', "'0,5' in", "write fractions with a point"),
+    ],
+)
+def test_cell_that_keeps_a_column_from_being_numbers_is_told_with_its_line(
+    tmp_path: Path, cell: str, said: str, fix: str
+) -> None:
+    for label in ("{column: tip}", "{name: big, expression: miles > 3 and tip > 0}"):
+        project_in(tmp_path, YAML.replace("{column: tip}", label), numbered(cell))
+        error = refusal(tmp_path)
+        assert f"'miles' holds {said} {tmp_path / 'trips.csv'} line 32" in error.what
+        assert fix.split(", or")[0] in error.fix
+        assert ("does not fit into 64 bits" in error.what) == cell.isdigit()
+
+
+@pytest.mark.parametrize(
+    "yaml",
+    [
+        YAML,
+        YAML.replace("{column: tip}", "{name: big, expression: miles > 3}"),
+        YAML.replace("kind: numeric", "kind: integer"),
+        YAML.replace("kind: numeric", "kind: timestamp, format: iso8601"),
+        YAML.replace("name: miles, kind: numeric", "name: mixed, kind: boolean").replace(
+            "column: tip", "column: miles"
+        ),
+    ],
+)
+@pytest.mark.parametrize("cell", ["secret", "9223372036854775808"])
+def test_masked_cell_is_told_by_its_place_alone(tmp_path: Path, yaml: str, cell: str) -> None:
+    masked = yaml + "gates: {data: {masked_columns: [miles, mixed]}}\n"
+    project_in(tmp_path, masked, numbered(cell))
+    error = refusal(tmp_path)
+    assert cell not in str(error)
+    assert "0.33" not in str(error)
+    assert "line 32" in error.what or "•••" in error.what

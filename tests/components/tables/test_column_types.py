@@ -73,11 +73,20 @@ def test_the_first_word_among_numbers_is_found() -> None:
 @pytest.mark.parametrize("culprit", ["n/a", "9223372036854775808", "-9223372036854775809", "0x1F"])
 def test_the_first_cell_is_found_that_the_parser_refuses(size: int, culprit: str) -> None:
     """Cells such as +inf and a no-break space before digits are numbers to the parser."""
-    odd = ["\u00a01", "INF", "+inf", " NaN ", None, "9223372036854775807", "1e400", "7"]
+    odd: list[str | None] = [
+        "\u00a01",
+        "INF",
+        "+inf",
+        " NaN ",
+        None,
+        "9223372036854775807",
+        "1e400",
+        "7",
+    ]
     for row in {size * 2 // 3, size - 1}:
-        cells = [odd[number % len(odd)] for number in range(size)]
+        cells: list[str | None] = [odd[number % len(odd)] for number in range(size)]
         cells[row:] = [culprit, *cells[row + 1 : -1], "x"][: size - row]
-        cells = (["5"] * 1000 if size == 5000 else ["5"] * size) + cells
+        cells = [*["5"] * min(size, 1000), *cells]
         found = first_text_row(pa.array(cells))
         assert found == cells.index(culprit)
         assert widen("empty", pa.array(cells[:found]), infer=True)[0] != "string"
