@@ -22,12 +22,12 @@ from tfx.types.artifact import Artifact, Property, PropertyType
 from tfx.types.channel import BaseChannel, Channel
 from tfx.utils import io_utils
 
-from components.gates.anomaly_kinds import Severity
 from components.gates.column_statistics import STATISTICS_FILE, SplitStatistics, read_statistics
 from components.gates.drift import Drift
-from components.gates.gate_findings import find_all, measure_drift
+from components.gates.drift_limits import measure_drift
+from components.gates.gate_findings import find_all, worst_first
 from components.gates.gate_policy import GatePolicy
-from components.gates.gate_verdict import VERDICT_FILE, Verdict
+from components.gates.gate_verdict import VERDICT_FILE, Verdict, told_once
 from components.gates.line_breaks import find_line_breaks
 from components.gates.offending_rows import with_places
 
@@ -190,11 +190,9 @@ def _judge(
             limit=policy.data.offending_rows,
             masked=policy.data.masked_columns,
         )
-        findings = sorted(
-            [*findings, *breaks], key=lambda each: list(Severity).index(each.severity)
-        )
+        findings = worst_first([*findings, *breaks])
     return Verdict(
-        findings=tuple(findings),
+        findings=tuple(told_once(findings)),
         drift=drift_rows(drift, policy.data.masked_columns),
         rows={split: facts.rows for split, facts in statistics.items()},
         mode=policy.data.mode,

@@ -41,6 +41,8 @@ class ColumnStatistics:
         distinct: different values of text; None for numbers.
         min: smallest number; None for text. Infinite if the column holds an infinity.
         max: largest number.
+        finite_min: smallest number that is not infinite; None if there is none.
+        finite_max: largest such number.
         mean: of the numbers.
         std_dev: standard deviation of the numbers.
         median: of the numbers.
@@ -61,6 +63,8 @@ class ColumnStatistics:
     distinct: int | None = None
     min: float | None = None
     max: float | None = None
+    finite_min: float | None = None
+    finite_max: float | None = None
     mean: float | None = None
     std_dev: float | None = None
     median: float | None = None
@@ -87,6 +91,11 @@ class ColumnStatistics:
     def is_numeric(self) -> bool:
         """Whether the values are numbers."""
         return self.kind in ("int", "float")
+
+    @property
+    def is_infinite(self) -> bool:
+        """Whether there is an infinity among the numbers."""
+        return any(end is not None and math.isinf(end) for end in (self.min, self.max))
 
     @property
     def valid_texts(self) -> float:
@@ -184,9 +193,18 @@ def _numbers(stats: Any) -> dict[str, Any]:
     )
     if not infinite and (math.isinf(stats.min) or math.isinf(stats.max)):
         infinite = 1
+    # An infinity hides how far the other numbers go; the buckets of equal width are between these.
+    ends = [
+        end
+        for bucket in (standard.buckets if standard is not None else ())
+        for end in (bucket.low_value, bucket.high_value)
+    ]
+    ends = [end for end in (*ends, stats.min, stats.max) if math.isfinite(end)]
     return {
         "min": stats.min,
         "max": stats.max,
+        "finite_min": min(ends, default=None),
+        "finite_max": max(ends, default=None),
         "mean": stats.mean,
         "std_dev": stats.std_dev,
         "median": stats.median,

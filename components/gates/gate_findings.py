@@ -8,37 +8,43 @@ share as "<1%". Findings here carry counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
-from components.gates.anomaly_kinds import AnomalyKind, kind_of
+from components.gates.anomaly_kinds import AnomalyKind, Severity, kind_of
 from components.gates.column_statistics import ColumnStatistics, SplitStatistics
-from components.gates.drift import Drift, measure
-from components.gates.gate_policy import DriftGate, GatePolicy
+from components.gates.drift import Drift
+from components.gates.drift_limits import MEASURES, excesses
+from components.gates.gate_policy import GatePolicy
 from components.gates.gate_verdict import Finding, Place
 
 __all__ = [
-    "MEASURES",
     "Fault",
     "allowed_missing",
     "domain_values",
     "find_all",
     "judged",
-    "measure_drift",
     "number_range",
     "percent",
-    "threshold",
+    "worst_first",
 ]
 
 _COUNTED_HERE = (AnomalyKind.MISSING_VALUES, AnomalyKind.UNEXPECTED_VALUES)
 """Our count decides about these; TFDV takes an empty cell for a value that is too few."""
 
+_OF_ALL_ROWS = (
+    AnomalyKind.NO_ROWS,
+    AnomalyKind.MISSING_COLUMN,
+    AnomalyKind.ALL_MISSING,
+    AnomalyKind.WRONG_TYPE,
+    AnomalyKind.CONSTANT,
+)
+"""Faults of a column as a whole."""
+
 _TYPES = {"int": "INT", "float": "FLOAT", "text": "BYTES", "empty": "no value"}
-MEASURES = {"l_infinity": "L-infinity", "jensen_shannon": "Jensen-Shannon"}
-"""What a distance's measure is called in a sentence."""
 
 _QUOTED = 3
 _QUOTED_LETTERS = 40
@@ -53,12 +59,15 @@ class Fault:
         column: the column; empty for the whole split.
         text: in a sentence.
         fraction: share of the rows; None where it is not about rows.
+        weight: how bad it is, where the share of rows does not say so: how many times as far from
+            other rows as is allowed.
     """
 
     kind: AnomalyKind
     column: str
     text: str
     fraction: float | None = None
+    weight: float | None = None
 
 
 def find_all(
@@ -68,7 +77,7 @@ def find_all(
     policy: GatePolicy,
     drift: Mapping[str, list[Drift]] | None = None,
 ) -> list[Finding]:
-    """Lists the findings of every split, errors first.
+    """Lists the findings of every split, the worst first.
 
     Args:
         statistics: by split.
@@ -84,53 +93,32 @@ def find_all(
         known = {(fault.kind, fault.column) for fault in faults}
         empty = {fault.column for fault in faults if fault.kind is AnomalyKind.ALL_MISSING}
         for fault in _tfdv_faults(anomalies.get(split), facts, schema, masked):
-            is_counted = fault.kind in _COUNTED_HERE and fault.column in facts.columns
+            is_counted = _is_counted(fault, facts.columns.get(fault.column), schema)
             if facts.rows and not is_counted and fault.column not in empty:
                 faults += [fault] if (fault.kind, fault.column) not in known else []
-        faults += _drift_faults((drift or {}).get(split, []), schema, policy.drift, masked)
+        faults += _drift_faults((drift or {}).get(split, []), schema, policy, masked)
+        faults += [] if policy.schema_is_inferred else _idle_demands(facts, schema)
         found += [judged(fault, split, policy) for fault in faults]
-    order = ["error", "warning", "ignore"]
-    return sorted(found, key=lambda each: (order.index(each.severity), each.split, each.column))
+    return worst_first(found)
 
 
-Comparator = Literal["drift_comparator", "skew_comparator"]
-"""The entry of a schema that says how far is allowed."""
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Orders findings by severity, then by how bad they are, then by name."""
+    order = list(Severity)
+    return sorted(
+        findings, key=lambda each: (order.index(each.severity), -each.weight, each.column)
+    )
 
 
-def measure_drift(
-    before: SplitStatistics,
-    after: SplitStatistics,
-    schema: schema_pb2.Schema,
-    gate: DriftGate,
-    comparator: Comparator = "drift_comparator",
-) -> list[Drift]:
-    """Measures every column that both have and that is looked at, the furthest first."""
-    features = {str(feature.name): feature for feature in schema.feature}
-    measured = []
-    for name, column in after.columns.items():
-        drift = measure(before.columns[name], column) if name in before.columns else None
-        if drift is not None:
-            allowed = threshold(drift, features.get(name), gate, comparator)
-            measured += [drift] if allowed is not None else []
-    return sorted(measured, key=lambda each: -each.distance)
-
-
-def threshold(
-    drift: Drift,
-    feature: schema_pb2.Feature | None,
-    gate: DriftGate,
-    comparator: Comparator = "drift_comparator",
-) -> float | None:
-    """How far is allowed: by the configuration, the schema, or the default; None looks away."""
-    if drift.column in gate.columns:
-        return gate.columns[drift.column]
-    is_numeric = drift.measure == "jensen_shannon"
-    usual = gate.numeric if is_numeric else gate.categorical
-    if feature is None or not feature.HasField(comparator):
-        return usual
-    field = "jensen_shannon_divergence" if is_numeric else "infinity_norm"
-    said = getattr(feature, comparator)
-    return float(getattr(said, field).threshold) if said.HasField(field) else usual
+def _is_counted(fault: Fault, column: ColumnStatistics | None, schema: schema_pb2.Schema) -> bool:
+    """Whether our own reading of the statistics decides, and what TFDV says of it is dropped."""
+    if column is None or fault.kind in _COUNTED_HERE:
+        return column is not None
+    if fault.kind is not AnomalyKind.OUT_OF_RANGE or not column.is_numeric:
+        return False
+    # TFDV takes an infinity for a number beyond the range; it is a finding of its own.
+    ranges = [number_range(each) for each in schema.feature if each.name == column.name]
+    return ranges != [(None, None)]
 
 
 def allowed_missing(feature: schema_pb2.Feature) -> float:
@@ -162,8 +150,9 @@ def number_range(feature: schema_pb2.Feature) -> tuple[float | None, float | Non
     for name in ("int_domain", "float_domain"):
         if feature.HasField(name):
             domain = getattr(feature, name)
-            low = domain.min if domain.HasField("min") else None
-            high = domain.max if domain.HasField("max") else None
+            # Statistics hold numbers as float64, whole ones beyond 2**53 rounded; so do bounds.
+            low = float(domain.min) if domain.HasField("min") else None
+            high = float(domain.max) if domain.HasField("max") else None
             return low, high
     return None, None
 
@@ -179,6 +168,9 @@ def percent(fraction: float) -> str:
 def judged(fault: Fault, split: str, policy: GatePolicy, places: tuple[Place, ...] = ()) -> Finding:
     """Turns a fault into a finding: how severe it is, and whether it is allowed for a while."""
     allowance = policy.allowance(fault.kind, fault.column, split)
+    weight = fault.fraction if fault.weight is None else fault.weight
+    if weight is None:
+        weight = float(fault.kind in _OF_ALL_ROWS)
     return Finding(
         kind=fault.kind,
         split=split,
@@ -186,6 +178,7 @@ def judged(fault: Fault, split: str, policy: GatePolicy, places: tuple[Place, ..
         text=fault.text,
         severity=policy.rule_severity(fault.kind, fault.column, split, fault.fraction),
         fraction=fault.fraction,
+        weight=weight,
         places=places,
         allowed_until=allowance.until if allowance else None,
         allowed_because=allowance.reason if allowance else "",
@@ -213,11 +206,13 @@ def _split_faults(
                 AnomalyKind.CONSTANT, name, f"'{name}' is {shown} in every row that has a value"
             )
         if column.not_finite:
-            yield Fault(
-                AnomalyKind.NOT_FINITE,
-                name,
-                f"'{name}' holds infinite numbers or NaN",
+            what = "infinite numbers" if column.is_infinite else "NaN"
+            count = math.ceil(column.not_finite)
+            share = min(count / column.rows, 1.0)
+            text = (
+                f"'{name}' holds {what} in {percent(share)} of rows ({count:,} of {column.rows:,})"
             )
+            yield Fault(AnomalyKind.NOT_FINITE, name, text, weight=share)
         if column.invalid_text:
             share = min(column.invalid_text / column.rows, 1.0)
             text = f"'{name}' is no valid UTF-8 in {percent(share)} of rows"
@@ -246,32 +241,69 @@ def _feature_faults(
         )
     domain = domain_values(schema, feature)
     if domain is not None and column.kind == "text":
-        new = [(value, count) for value, count in column.values if value not in domain]
-        total = sum(count for _, count in column.values) or 1.0
-        share = sum(count for _, count in new) / total * (1 - column.missing_fraction)
-        if share > 1 - feature.distribution_constraints.min_domain_mass:
-            yield Fault(
-                AnomalyKind.UNEXPECTED_VALUES,
-                name,
-                f"'{name}' has values that the schema does not know in {percent(share)} of rows"
-                + ("" if is_masked else f": {_some([value for value, _ in new])}"),
-                share,
-            )
+        yield from _unknown_values(column, domain, feature, is_masked)
     low, high = number_range(feature)
-    if column.is_numeric and column.min is not None and column.max is not None:
-        # Infinities are a finding of their own.
-        too_low = low is not None and -math.inf < column.min < low
-        too_high = high is not None and math.inf > column.max > high
-        if too_low or too_high:
-            found = "beyond" if is_masked else f"{column.min:,.9g} to {column.max:,.9g}"
+    least, greatest = column.finite_min, column.finite_max
+    if least is None or greatest is None:
+        return
+    if (low is not None and least < low) or (high is not None and greatest > high):
+        yield Fault(
+            AnomalyKind.OUT_OF_RANGE,
+            name,
+            f"'{name}' goes from {least:,.9g} to {greatest:,.9g}, schema allows "
+            f"{_bound(low, '−∞')} to {_bound(high, '∞')}"
+            if not is_masked
+            else f"'{name}' leaves the range that the schema allows",
+        )
+
+
+def _idle_demands(facts: SplitStatistics, schema: schema_pb2.Schema) -> Iterator[Fault]:
+    """Columns with empty cells of which somebody wrote that every row needs a value, in vain.
+
+    TFDV writes the same for any column, so in an inferred schema it means nothing.
+    """
+    for feature in schema.feature:
+        column = facts.columns.get(str(feature.name))
+        demands_all = feature.HasField("presence") and feature.presence.min_fraction >= 1
+        if column is None or not 0 < column.missing < column.rows:
+            continue
+        if demands_all and allowed_missing(feature) >= 1:
             yield Fault(
-                AnomalyKind.OUT_OF_RANGE,
-                name,
-                f"'{name}' goes from {found}, schema allows {_bound(low, '−∞')} to "
-                f"{_bound(high, '∞')}"
-                if not is_masked
-                else f"'{name}' leaves the range that the schema allows",
+                AnomalyKind.SCHEMA,
+                column.name,
+                f"'{column.name}' missing in {percent(column.missing_fraction)} of rows "
+                f"({column.missing:,} of {column.rows:,}); the schema's presence.min_fraction 1 "
+                "lets that pass unless value_count { min: 1 } stands beside it",
+                column.missing_fraction,
             )
+
+
+def _unknown_values(
+    column: ColumnStatistics, domain: frozenset[str], feature: schema_pb2.Feature, is_masked: bool
+) -> Iterator[Fault]:
+    """The fault of text beyond its domain, if there is more of it than allowed."""
+    new = [(value, count) for value, count in column.values if value not in domain]
+    # Of the values that TFDV does not list some may be in the domain: at most so many.
+    unseen = len(domain) - (len(column.values) - len(new))
+    hidden = min(unseen, column.unlisted_values)
+    least = min((count for _, count in column.values), default=0.0)
+    rows = sum(count for _, count in new) + max(column.unlisted_texts - hidden * least, 0)
+    share = rows / (column.valid_texts or 1.0) * (1 - column.missing_fraction)
+    if share <= 1 - feature.distribution_constraints.min_domain_mass:
+        return
+    quoted = [_quoted(value) for value, _ in new[:_QUOTED]]
+    more = len(new) + column.unlisted_values - hidden - len(quoted)
+    at_least = "at least " if hidden else ""
+    if more or not quoted:
+        quoted.append(f"{at_least}{more:,} more" if quoted else f"{at_least}{more:,} rare ones")
+    shown = f"{', '.join(quoted[:-1])} and {quoted[-1]}" if more and new else ", ".join(quoted)
+    yield Fault(
+        AnomalyKind.UNEXPECTED_VALUES,
+        column.name,
+        f"'{column.name}' has values that the schema does not know in {at_least}{percent(share)} "
+        "of rows" + ("" if is_masked else f": {shown}"),
+        share,
+    )
 
 
 def _tfdv_faults(
@@ -323,25 +355,17 @@ def _tfdv_text(
 
 
 def _drift_faults(
-    measured: list[Drift], schema: schema_pb2.Schema, gate: DriftGate, masked: frozenset[str]
+    measured: list[Drift], schema: schema_pb2.Schema, policy: GatePolicy, masked: frozenset[str]
 ) -> Iterator[Fault]:
-    features = {str(feature.name): feature for feature in schema.feature}
-    for drift in measured:
-        allowed = threshold(drift, features.get(drift.column), gate)
-        if allowed is not None and drift.exceeds(allowed):
-            change = "" if drift.column in masked else f": {drift.change}"
-            yield Fault(
-                AnomalyKind.DRIFT,
-                drift.column,
-                f"'{drift.column}' drifted from the span before by {drift.distance:.3g} "
-                f"({MEASURES[drift.measure]}, allowed {allowed:.3g}){change}",
-            )
-
-
-def _some(values: list[str]) -> str:
-    shown = ", ".join(_quoted(value) for value in values[:_QUOTED])
-    more = len(values) - _QUOTED
-    return shown + (f" and {more:,} more" if more > 0 else "")
+    for drift, allowed, excess in excesses(measured, schema, policy.drift):
+        change = "" if drift.column in masked else f": {drift.change}"
+        yield Fault(
+            AnomalyKind.DRIFT,
+            drift.column,
+            f"'{drift.column}' drifted from the span before by {drift.distance:.3g} "
+            f"({MEASURES[drift.measure]}, allowed {allowed:.3g}){change}",
+            weight=excess,
+        )
 
 
 def _quoted(value: object) -> str:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from components.gates.anomaly_kinds import AnomalyKind, Severity
 from serving.errors import GateStop
 
-__all__ = ["VERDICT_FILE", "Finding", "Place", "Verdict"]
+__all__ = ["VERDICT_FILE", "Finding", "Place", "Verdict", "told_once"]
 
 VERDICT_FILE = "verdict.json"
 
@@ -25,7 +25,6 @@ _SCHEMA_DECIDES = frozenset(
     {
         AnomalyKind.MISSING_COLUMN,
         AnomalyKind.NEW_COLUMN,
-        AnomalyKind.ALL_MISSING,
         AnomalyKind.MISSING_VALUES,
         AnomalyKind.WRONG_TYPE,
         AnomalyKind.UNEXPECTED_VALUES,
@@ -61,11 +60,12 @@ class Finding:
 
     Attributes:
         kind: what.
-        split: where.
+        split: where; several with commas between where the same holds in them.
         column: where; empty for the split as a whole.
         text: the sentence, without the split.
         severity: what it does to the run, its allowance left aside.
         fraction: share of the split's rows affected, if it can be counted.
+        weight: how bad it is beside others of its severity.
         places: some of the rows.
         allowed_until: the last day on which an allowance lets it pass.
         allowed_because: the allowance's reason.
@@ -77,6 +77,7 @@ class Finding:
     text: str
     severity: Severity
     fraction: float | None = None
+    weight: float = 0.0
     places: tuple[Place, ...] = ()
     allowed_until: datetime.date | None = None
     allowed_because: str = ""
@@ -103,7 +104,7 @@ class Verdict:
     """All findings of one run.
 
     Attributes:
-        findings: errors first.
+        findings: the worst first.
         drift: every column's distance from the span before, flagged or not.
         rows: rows by split.
         mode: the gate's mode when it looked.
@@ -155,6 +156,17 @@ class Verdict:
         findings = tuple(_finding(each) for each in document.pop("findings"))
         drift = tuple(document.pop("drift"))
         return cls(findings=findings, drift=drift, **document)
+
+
+def told_once(findings: Iterable[Finding]) -> list[Finding]:
+    """Makes one finding of those that differ in nothing but their split, and names the splits."""
+    splits: dict[str, list[str]] = {}
+    firsts: dict[str, Finding] = {}
+    for each in findings:
+        key = repr(replace(each, split=""))
+        firsts.setdefault(key, each)
+        splits.setdefault(key, []).append(each.split)
+    return [replace(first, split=", ".join(splits[key])) for key, first in firsts.items()]
 
 
 def _finding(document: dict[str, Any]) -> Finding:

@@ -39,6 +39,9 @@ _CELL_LETTERS = 80
 _ROW_CELLS = 40
 _NUMBER = r"^\s*[-+]?((\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|nan|NaN|inf|Infinity)\s*$"
 
+_NO_NUMBER = r"^\s*([-+]?(nan|NaN))?\s*$"
+_NUMERIC = (schema_pb2.INT, schema_pb2.FLOAT)
+
 _log = logging.getLogger(__name__)
 
 
@@ -90,11 +93,15 @@ def _test(
 ) -> Test | None:
     """Which cells of the finding's column are at fault; None if it is not about cells."""
     match finding.kind:
+        case AnomalyKind.MISSING_VALUES if feature is not None and feature.type in _NUMERIC:
+            # Blanks and nan among numbers are missing too.
+            return lambda cells: pc.or_kleene(
+                pc.is_null(cells), pc.match_substring_regex(cells, _NO_NUMBER)
+            )
         case AnomalyKind.MISSING_VALUES:
             return pc.is_null  # type: ignore[no-any-return]
         case AnomalyKind.NOT_FINITE:
-            pattern = r"^\s*[-+]?(inf|infinity|nan)\s*$"
-            return lambda cells: pc.match_substring_regex(cells, pattern, ignore_case=True)
+            return lambda cells: pc.is_inf(_numbers(cells))
         case AnomalyKind.UNEXPECTED_VALUES if feature is not None:
             domain = domain_values(schema, feature)
             if domain is None:
@@ -107,16 +114,22 @@ def _test(
             low, high = number_range(feature)
             return lambda cells: _beyond(cells, low, high)
         case AnomalyKind.WRONG_TYPE if feature is not None:
-            if feature.type in (schema_pb2.INT, schema_pb2.FLOAT):
+            if feature.type in _NUMERIC:
                 return lambda cells: pc.invert(pc.match_substring_regex(cells, _NUMBER))
     return None
 
 
-def _beyond(cells: pa.Array, low: float | None, high: float | None) -> pa.Array:
+def _numbers(cells: pa.Array) -> pa.Array:
+    """The numbers in some cells; null where there is none."""
     is_number = pc.match_substring_regex(cells, _NUMBER)
     text = pc.if_else(is_number, pc.utf8_trim_whitespace(cells), pa.scalar(None, pa.string()))
-    text = pc.replace_substring_regex(text, r"^\+", "")
-    numbers = pc.cast(text, pa.float64())
+    return pc.cast(pc.replace_substring_regex(text, r"^\+", ""), pa.float64())
+
+
+def _beyond(cells: pa.Array, low: float | None, high: float | None) -> pa.Array:
+    numbers = _numbers(cells)
+    # Infinities are a finding of their own.
+    numbers = pc.if_else(pc.is_finite(numbers), numbers, pa.scalar(None, pa.float64()))
     beyond = pa.array(np.zeros(len(cells), bool))
     if low is not None:
         beyond = pc.or_(beyond, pc.fill_null(pc.less(numbers, low), False))

@@ -29,7 +29,8 @@ from components.gates.anomaly_kinds import AnomalyKind
 from components.gates.captured_examples import RUN_ID, SERVED_VERSION, SPLIT
 from components.gates.column_statistics import SplitStatistics
 from components.gates.drift import Drift
-from components.gates.gate_findings import MEASURES, Fault, judged, measure_drift, threshold
+from components.gates.drift_limits import MEASURES, excesses, measure_drift
+from components.gates.gate_findings import Fault, judged, worst_first
 from components.gates.gate_policy import GatePolicy
 from components.gates.gate_verdict import Verdict
 from serving.errors import UserError
@@ -223,10 +224,8 @@ def compare(
     measured = measure_drift(trained, served, schema, policy.drift, "skew_comparator")
     faults = _faults(trained, served, schema, policy, measured)
     findings = [judged(fault, SPLIT, policy) for fault in faults]
-    order = ["error", "warning", "ignore"]
-    findings.sort(key=lambda each: (order.index(each.severity), each.column))
     return Verdict(
-        findings=tuple(findings),
+        findings=tuple(worst_first(findings)),
         drift=drift_rows({SPLIT: measured}, policy.data.masked_columns),
         rows={SPLIT: served.rows, _TRAIN: trained.rows},
         mode=policy.data.mode,
@@ -243,17 +242,14 @@ def _faults(
     policy: GatePolicy,
     measured: list[Drift],
 ) -> Iterator[Fault]:
-    features = {str(feature.name): feature for feature in schema.feature}
-    for drift in measured:
-        allowed = threshold(drift, features.get(drift.column), policy.drift, "skew_comparator")
-        if allowed is None or not drift.exceeds(allowed):
-            continue
+    for drift, allowed, excess in excesses(measured, schema, policy.drift, "skew_comparator"):
         change = "" if drift.column in policy.data.masked_columns else f": {drift.change}"
         yield Fault(
             AnomalyKind.SKEW,
             drift.column,
             f"'{drift.column}' is {drift.distance:.3g} away from the training data "
             f"({MEASURES[drift.measure]}, allowed {allowed:.3g}){change}",
+            weight=excess,
         )
     for name in policy.used_columns or ():
         if name in trained.columns and name not in served.columns:

@@ -16,9 +16,11 @@ from tfx.types import standard_artifacts
 from components.gates.anomaly_gate import DataVerdict, Executor, read_verdict
 from components.gates.anomaly_kinds import AnomalyKind, Severity, kind_of
 from components.gates.column_statistics import SplitStatistics, read_statistics
-from components.gates.gate_findings import find_all, measure_drift
+from components.gates.drift_limits import measure_drift
+from components.gates.gate_findings import find_all
 from components.gates.gate_policy import DataGate, GatePolicy
-from components.gates.gate_verdict import Finding, Verdict
+from components.gates.gate_verdict import Finding, Verdict, told_once
+from components.gates.offending_rows import with_places
 
 ROWS = 1000
 TODAY = datetime.date(2026, 5, 1)
@@ -27,7 +29,7 @@ SCHEMA = """
 feature { name: "trip_miles" type: FLOAT value_count { min: 1 max: 1 }
           presence { min_fraction: 0.99 min_count: 1 } float_domain { min: 0 max: 500 } }
 feature { name: "company" type: BYTES domain: "company" presence { min_fraction: 1 } }
-feature { name: "tract" type: INT presence { min_fraction: 1 } }
+feature { name: "tract" type: INT presence { min_count: 1 } }
 string_domain { name: "company" value: "Blue" value: "Red" }
 """
 
@@ -111,6 +113,104 @@ def test_unknown_values_are_counted_and_quoted() -> None:
     assert finding.kind is AnomalyKind.UNEXPECTED_VALUES
     assert finding.text.endswith("in 5 % of rows: '<script>'")
     assert finding.fraction == pytest.approx(0.05)
+
+
+def test_unknown_values_beyond_those_that_tfdv_lists_are_counted() -> None:
+    # TFDV lists the thousand most frequent values, here of 1,997 that are in one row each.
+    column = text("company", {"Blue": 3, **{f"c{index}": 1 for index in range(997)}})
+    column.string_stats.unique = 1997
+    column.string_stats.common_stats.tot_num_values = 2000
+    facts = statistics(*sound()[::2], column, rows=2000)
+    texts = {each.column: each.text for each in found(facts)}
+    # "Red" may be among those that are not listed.
+    assert texts["company"].endswith(
+        "in at least 99.8 % of rows: 'c0', 'c1', 'c2' and at least 1,992 more"
+    )
+
+
+def test_infinities_are_one_finding_and_not_beyond_the_range(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("day,trip_miles\n1,1\n1,inf\n1,-Infinity\n1,nan\n1,\n1,+1e400\n1,-3\n1,5\n")
+    column = number("trip_miles", ROWS - 2, -3, 10)
+    column.num_stats.min, column.num_stats.max = float("-inf"), float("inf")
+    for end in (float("-inf"), float("inf")):
+        column.num_stats.histograms[0].buckets.add(low_value=end, high_value=end, sample_count=2)
+    anomalies = anomalies_pb2.Anomalies()
+    info = anomalies.anomaly_info["trip_miles"]
+    info.path.step.append("trip_miles")
+    for kind in ("FLOAT_TYPE_SMALL_FLOAT", "FLOAT_TYPE_BIG_FLOAT"):
+        info.reason.add(type=kind, description="Unexpectedly low values: -inf<0(upto six.")
+    schema = text_format.Parse(SCHEMA.replace("0.99", "0.9999"), schema_pb2.Schema())
+    policy = GatePolicy(schema_is_inferred=False)
+    findings = find_all(
+        {"train": statistics(column, *sound()[1:])}, {"train": anomalies}, schema, policy
+    )
+    settings = {"label": None, "columns": None, "exclude": [], "types": {}, "part_bytes": 1 << 20}
+    source = {
+        "path": str(file),
+        "table_format": '{"format": "csv"}',
+        "splits": '{"by": "rows", "ratios": {"train": 1}}',
+        "settings": json.dumps(settings),
+        "compress": 0,
+    }
+    placed = with_places(findings, source, schema, None, limit=9)
+    told = {each.kind: (each.text, [place.line for place in each.places]) for each in placed}
+    assert len(placed) == 3
+    assert told[AnomalyKind.NOT_FINITE] == (
+        "'trip_miles' holds infinite numbers in 0.4 % of rows (4 of 1,000)",
+        [3, 4, 7],
+    )
+    assert told[AnomalyKind.OUT_OF_RANGE] == (
+        "'trip_miles' goes from -3 to 10, schema allows 0 to 500",
+        [8],
+    )
+    assert told[AnomalyKind.MISSING_VALUES][1] == [5, 6]
+
+
+def test_demand_for_a_value_in_every_row_that_never_fires_is_told() -> None:
+    schema = text_format.Parse(
+        "feature { name: 'trip_miles' type: FLOAT presence { min_fraction: 1 } }",
+        schema_pb2.Schema(),
+    )
+    facts = statistics(number("trip_miles", 700))
+    policy = GatePolicy(schema_is_inferred=False)
+    [finding] = find_all({"eval": facts}, {}, schema, policy)
+    assert (finding.kind, finding.severity) == (AnomalyKind.SCHEMA, Severity.WARNING)
+    assert "missing in 30 % of rows (300 of 1,000)" in finding.text
+    assert "value_count { min: 1 }" in finding.text
+    # TFDV infers as much for every column.
+    assert find_all({"eval": facts}, {}, schema, GatePolicy()) == []
+    assert find_all({"eval": statistics(number("trip_miles", ROWS))}, {}, schema, policy) == []
+
+
+def test_worst_finding_comes_first() -> None:
+    before = statistics(number("dropoff", ROWS), text("payment", {"Cash": 740, "Card": 260}))
+    after = statistics(
+        number("dropoff", ROWS, 2.2, 12.2), text("payment", {"Card": 260, "Coin": 740})
+    )
+    schema, policy = schema_pb2.Schema(), GatePolicy()
+    drift = {"train": measure_drift(before, after, schema, policy.drift)}
+    findings = find_all({"train": after}, {}, schema, policy, drift)
+    assert [each.column for each in findings] == ["payment", "dropoff"]
+    facts = statistics(number("trip_miles", 980), text("company", {"Blue": 700, "Green": 300}))
+    assert [each.column for each in found(facts)][:2] == ["company", "trip_miles"]
+
+
+def test_what_holds_in_every_split_is_told_once() -> None:
+    facts = statistics(*sound(), number("extra", ROWS))
+    anomalies = anomalies_pb2.Anomalies()
+    info = anomalies.anomaly_info["extra"]
+    info.path.step.append("extra")
+    info.reason.add(type=anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN)
+    schema = text_format.Parse(SCHEMA, schema_pb2.Schema())
+    splits = {"train": facts, "eval": statistics(number("trip_miles", 900), *sound()[1:])}
+    splits["eval"].columns["extra"] = facts.columns["extra"]
+    policy = GatePolicy(schema_is_inferred=False)
+    findings = told_once(find_all(splits, dict.fromkeys(splits, anomalies), schema, policy))
+    assert [each.sentence(TODAY) for each in findings] == [
+        "eval: 'trip_miles' missing in 10 % of rows (100 of 1,000), schema allows 1 %",
+        "train, eval: 'extra' is not in the schema",
+    ]
 
 
 def test_masked_column_shows_counts_and_no_values() -> None:
@@ -338,5 +438,5 @@ def test_drift_is_held_against_configuration_then_schema_then_default() -> None:
         return [each.column for each in findings if each.kind is AnomalyKind.DRIFT]
 
     assert drifted({}) == ["trip_miles"]
-    assert drifted({"company": 0.3}) == ["company", "trip_miles"]
+    assert drifted({"company": 0.3}) == ["trip_miles", "company"]
     assert drifted({"trip_miles": None}) == []
