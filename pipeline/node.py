@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--nodes", required=True, help="the task's part of the pipeline, encoded")
     parser.add_argument("--executor-input", required=True, help="Kubeflow's ExecutorInput as JSON")
     parser.add_argument(
-        "--gate", action="append", default=[], help="a node whose verdict must let the run pass"
+        "--gate", action="append", default=[], help="task/node whose verdict must let the run pass"
     )
     parser.add_argument(
         "--mask", action="append", default=[], help="a column whose values are not shown"
@@ -65,22 +65,28 @@ def _tell(error: Exception, project: Path, data_root: str) -> int:
     from pipeline import failure
     from pipeline.kubeflow import full_disk
     from pipeline.kubeflow.step import NodeError
+    from serving.errors import GateStop, UserError
 
     node = "of this task"
     if isinstance(error, NodeError) and isinstance(error.__cause__, Exception):
         node, error = error.node, error.__cause__
     if isinstance(error, Preempted):
         return _say(f"step {node}: the pod was told to end; a retry continues here", 143)
-    error = full_disk.explain(error, node, data_root) or error
-    told = failure.explain(error, node, Path("the log above"), project)
-    sentence = " ".join(f"{told.what} Expected: {told.expected}. Fix: {told.fix}".split())
-    return _say(sentence, told.exit_code)
+    if isinstance(error, GateStop):
+        # Nothing broke: a traceback would only hide the sentence.
+        told: UserError = error
+    else:
+        error = full_disk.explain(error, node, data_root) or error
+        told = failure.explain(error, node, Path("the log above"), project)
+    what = "; ".join(line.strip() for line in told.what.splitlines())
+    what += "" if what.endswith((".", "!", "?")) else "."
+    return _say(f"{what} Expected: {told.expected}. Fix: {told.fix}", told.exit_code)
 
 
 def _say(sentence: str, code: int) -> int:
     logging.shutdown()
     sys.stderr.flush()
-    print(f"STOPPED (exit code {code}): {sentence}", flush=True)
+    print(f"STOPPED (exit code {code}): {' '.join(sentence.split())}", flush=True)
     return code
 
 

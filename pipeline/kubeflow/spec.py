@@ -31,8 +31,6 @@ __all__ = [
     "write_spec",
 ]
 
-_MAX_BACKOFF_S = 600
-
 
 def spec_file(project: Project, folder: Path = Path("kfp_specs")) -> Path:
     """Names the file that the compiled project belongs in."""
@@ -255,11 +253,29 @@ def _equip(task: Any, config: Config, planned: tasks.Task) -> None:
     settings = config.kubernetes
     step = pod.merged(settings, planned.nodes)
     pod.set_resources(task, step)
-    task.set_retry(step.retries, f"{settings.retry_backoff_s}s", 2.0, f"{_MAX_BACKOFF_S}s")
+    task.set_retry(
+        step.retries,
+        f"{settings.retry_backoff_s}s",
+        2.0,
+        f"{_retry_window_s(step, settings.retry_backoff_s)}s",
+    )
     kubernetes.set_timeout(task, step.timeout_s)
     pod.set_environment(task, config)
     pod.set_volumes(task, settings)
     pod.set_placement(task, settings, step, planned.name)
+
+
+def _retry_window_s(needs: pod.PodNeeds, backoff_s: int) -> int:
+    """How long after the first attempt's start another one may start and run.
+
+    Room for every attempt to take its whole time, the waits between them, and as much again for
+    pods that wait for a node. It is no bound of a single wait: at its end Argo kills the attempt
+    that runs, and starts no other.
+
+    Source: argoproj/argo-workflows 3.6, workflow/controller/operator.go, processNodeRetries.
+    """
+    waits_s: int = backoff_s * (2**needs.retries - 1)
+    return 2 * ((needs.retries + 1) * needs.timeout_s + waits_s)
 
 
 def _check_step_names(project: Project, nodes: list[str]) -> None:

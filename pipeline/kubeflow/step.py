@@ -46,7 +46,7 @@ def run_task(
 
     Args:
         nodes: the task's part of the IR, as `task_slice.encode` wrote it.
-        gates: nodes of earlier tasks whose verdict must let the run pass.
+        gates: `task/node` of each earlier verdict that must let the run pass.
         given: parameters, and where the outputs belong.
         masked: columns whose values are not shown.
 
@@ -229,17 +229,29 @@ def _pass_gates(
     """Asks the verdicts of earlier tasks whether the run may go on."""
     if not gates:
         return
-    from pipeline.kubeflow import attempt
+    from pipeline.kubeflow import attempt, outputs
     from pipeline.launching import gate_stop
     from pipeline.launching.metadata_handle import MetadataHandle
 
     with MetadataHandle(connection) as handle:
-        outcomes = [
-            attempt.recorded_outcome(handle.store, pipeline, run_id, gate) for gate in gates
-        ]
-    for outcome in outcomes:
-        if outcome is not None:
+        outcomes = {
+            gate: attempt.recorded_outcome(handle.store, pipeline, run_id, gate.rpartition("/")[2])
+            for gate in gates
+        }
+    for gate, outcome in outcomes.items():
+        if outcome is None:
+            continue
+        try:
             gate_stop.require_passed(outcome)
+        except GateStop as stop:
+            # This task is the red one, and has no pictures.
+            task, _, node = gate.rpartition("/")
+            page = outputs.summary_name(node)
+            raise GateStop(
+                f"{node} of task {task} stops the run, see {page} there: {stop.what}",
+                expected=stop.expected,
+                fix=stop.fix,
+            ) from stop
 
 
 def _require_pushed(outcomes: Sequence[NodeOutcome]) -> None:
@@ -249,10 +261,18 @@ def _require_pushed(outcomes: Sequence[NodeOutcome]) -> None:
         if pushed is None or pushed.properties.get("pushed"):
             continue
         reason = str(pushed.properties.get("reason") or "the model is not blessed")
+        if "infra validation" in reason:
+            raise GateStop(
+                f"not pushed: {reason}.",
+                expected="a model that a server loads and that answers as it should",
+                fix="mend the model, or change the limits in infra_validation; a refusal for time "
+                "or memory is tried again in the next run",
+            )
         raise GateStop(
             f"not pushed: {reason}.",
             expected="a model that holds every threshold",
-            fix="look at the evaluator's page; train longer, or change evaluation.thresholds",
+            fix="look at evaluator_summary of task evaluator; train longer, or change "
+            "evaluation.thresholds",
         )
 
 

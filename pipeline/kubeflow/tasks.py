@@ -43,7 +43,8 @@ class Task:
         name: as Argo accepts it: lower case letters, digits and `-`.
         nodes: ids of the nodes that it runs, in order.
         after: names of the tasks that must have succeeded.
-        gates: nodes of other tasks whose verdict must let the run pass before this one starts.
+        gates: `task/node` of each verdict of another task that must let the run pass before this
+            one starts.
     """
 
     name: str
@@ -75,7 +76,10 @@ def grouped(
             return grouped(ir, "one_per_node")
         name = ready[0]
         nodes = remaining.pop(name)
-        asked = sorted({need for node in nodes for need in needs[node]} & verdicts - set(nodes))
+        asked = sorted(
+            f"{owner[need]}/{need}"
+            for need in {need for node in nodes for need in needs[node]} & verdicts - set(nodes)
+        )
         tasks.append(Task(name, nodes, tuple(sorted(_direct(name, waits))), tuple(asked)))
     return tasks
 

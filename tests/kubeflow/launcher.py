@@ -1,9 +1,10 @@
 """Runs a compiled spec task by task as Kubeflow's driver and launcher would, without a cluster.
 
-Each rule names what it stands for, all in kubeflow/pipelines at tag 2.17.0:
+Each rule names what it stands for, in kubeflow/pipelines at tag 2.17.0 unless it says otherwise:
 
     API        backend/src/apiserver/template/v2_template.go
     ARGO       backend/src/v2/compiler/argocompiler/{argo,dag,container}.go
+    RETRIES    argoproj/argo-workflows 3.6, workflow/controller/operator.go, processNodeRetries
     DRIVER     backend/src/v2/driver/{driver,resolve,container}.go
     LAUNCHER   backend/src/v2/component/launcher_v2.go
     OBJECTS    backend/src/v2/objectstore/object_store.go
@@ -252,11 +253,13 @@ class SpecRun:
         task.started = time.monotonic()
         policy = definition.retry_policy
         for number in range(policy.max_retry_count + 1):
+            # RETRIES: the window opens with the first attempt; no attempt outlives it.
+            left_s = task.started + policy.backoff_max_duration.seconds - time.monotonic()
             if number:
                 wait_s = policy.backoff_duration.seconds * policy.backoff_factor ** (number - 1)
-                time.sleep(
-                    self.cluster.backoff_scale * min(wait_s, policy.backoff_max_duration.seconds)
-                )
+                if wait_s > left_s:
+                    break
+                time.sleep(self.cluster.backoff_scale * wait_s)
             shutil.rmtree(pod_root, ignore_errors=True)
             attempt = self._pod(name, number, container, label, executor_input, pod_root)
             task.attempts.append(attempt)

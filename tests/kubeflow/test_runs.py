@@ -1,7 +1,9 @@
 """A compiled spec, run task by task as Kubeflow would, against a real PostgreSQL."""
 
 import json
+import re
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -183,7 +185,29 @@ def test_gate_fails_its_task_with_the_sentence_and_the_pictures_stay(
     last = run.tasks["pusher"].attempts[-1]
     assert last.exit_code == 3
     assert "cross_entropy is" in last.last_line
+    assert "look at evaluator_summary of task evaluator" in last.last_line
     assert run.tasks["pusher"].artifacts == {}
+
+
+def test_data_gate_names_the_task_that_shows_why_and_a_retry_ends_at_once(
+    database: PostgresServer, tmp_path: Path
+) -> None:
+    rows = (resources.files("palmerpenguins") / "data/penguins.csv").read_text().splitlines()
+    without_sex = [re.sub(r"[^,]*,([^,]*)$", r",\1", row) for row in rows[1:]]
+    (tmp_path / "birds.csv").write_text("\n".join([rows[0], *without_sex]) + "\n")
+    cluster = Cluster(tmp_path / "pods", secrets={"kubetfx-metadata": {"url": database.url}})
+    given = {"data_root": str(tmp_path / "data"), "data_path": str(tmp_path / "birds.csv")}
+    run = SpecRun(run_checks.compiled("penguins"), cluster, given).execute()
+    shows, stops = run.tasks["data-check"], run.tasks["transform"]
+    assert (shows.state, stops.state) == ("succeeded", "failed"), run.failures()
+    assert "&#x27;sex&#x27; has no value" in run.artifact("gate_summary")["text"]
+    assert [attempt.exit_code for attempt in stops.attempts] == [3, 3, 3]
+    for attempt in stops.attempts:
+        words = "gate of task data-check stops the run, see gate_summary there: "
+        assert attempt.last_line.startswith(f"STOPPED (exit code 3): {words}")
+        assert "eval: 'sex' has no value in any of 112 rows" in attempt.last_line
+        assert "Traceback" not in attempt.log
+        assert attempt.seconds < shows.attempts[0].seconds
 
 
 def test_wrong_password_is_told_without_the_password(

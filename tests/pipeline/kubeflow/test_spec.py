@@ -186,6 +186,18 @@ def test_step_without_a_limit_keeps_its_processors_in_a_task_with_one_that_has_o
     assert "resourceCpuLimit" not in resources
 
 
+def test_every_retry_has_its_whole_time() -> None:
+    """Argo counts from the first attempt's start, and kills the attempt that runs at the end."""
+    pipeline, pods = compiled("kubernetes.steps.trainer={retries: 3, timeout_s: 86400}")
+    for name, task in pipeline["root"]["dag"]["tasks"].items():
+        policy = task["retryPolicy"]
+        attempts = policy["maxRetryCount"] + 1
+        timeout_s = int(pods[f"exec-{name}"]["activeDeadlineSeconds"])
+        waits_s = sum(20 * 2**number for number in range(attempts - 1))
+        window_s = int(policy["backoffMaxDuration"].removesuffix("s"))
+        assert window_s >= attempts * timeout_s + waits_s, name
+
+
 def test_settings_of_a_step_that_is_not_there_are_refused() -> None:
     with pytest.raises(UserError, match="no such step"):
         compiled("kubernetes.steps.trainr={cpu: 4}")

@@ -48,7 +48,7 @@ def test_light_nodes_share_a_task_and_a_gate_stops_the_next_one() -> None:
     assert [(task.name, task.nodes, task.after, task.gates) for task in planned] == [
         ("examples", ("examples",), (), ()),
         ("data-check", ("statistics", "schema", "anomalies", "gate"), ("examples",), ()),
-        ("transform", ("transform",), ("data-check",), ("gate",)),
+        ("transform", ("transform",), ("data-check",), ("data-check/gate",)),
         ("trainer", ("trainer",), ("transform",), ()),
         ("evaluator", ("baseline", "evaluator"), ("trainer",), ()),
         ("pusher", ("pusher",), ("evaluator",), ()),
@@ -58,7 +58,7 @@ def test_light_nodes_share_a_task_and_a_gate_stops_the_next_one() -> None:
 def test_one_per_node_keeps_the_order_of_the_graph() -> None:
     planned = tasks.grouped(graph(TAXI), "one_per_node")
     assert [task.nodes for task in planned] == [(name,) for name in TAXI]
-    assert planned[5].gates == ("gate",)
+    assert planned[5].gates == ("gate/gate",)
 
 
 @pytest.mark.parametrize("seed", range(20))
