@@ -191,13 +191,21 @@ def _remedy(errors: tuple[Finding, ...]) -> str:
         if value
     )
     until = datetime.date.today() + datetime.timedelta(days=30)
+    decided = [each.column for each in errors if each.kind in _SCHEMA_DECIDES]
+    where = f" for {_named(decided)}" if len(decided) < len(errors) else ""
     schema = (
-        "or, if the data are right, let the schema say so (`kubetfx schema diff`, "
+        f"or, if the data are right, let the schema say so{where} (`kubetfx schema diff`, "
         "`kubetfx schema accept`); "
-        if kinds & _SCHEMA_DECIDES
+        if decided
         else ""
     )
     return (
         f"mend the rows; {schema}or let it pass for a while with "
         f"gates.data.allow: [{{{selector}, until: {until}, reason: …}}]"
     )
+
+
+def _named(columns: list[str]) -> str:
+    different = list(dict.fromkeys(columns))
+    shown = ", ".join(repr(each) for each in different[:3])
+    return shown + (f" and {len(different) - 3:,} more" if different[3:] else "")

@@ -249,7 +249,8 @@ def _ask(found: list[Difference], names: list[str], console: Console) -> list[st
 
     if not sys.stdin.isatty():
         raise UserError(
-            f"{len(names)} columns differ, and nobody is there to be asked.",
+            f"{len(names)} {'columns differ' if names[1:] else 'column differs'}, and nobody is "
+            "there to be asked.",
             expected="--column NAME for each, or --all",
             fix=f"e.g. kubetfx schema accept --column {names[0]}",
         )

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -39,7 +40,9 @@ _TYPES = {"int": schema_pb2.INT, "float": schema_pb2.FLOAT, "text": schema_pb2.B
 _HEADER = """\
 # What the data of this pipeline have to be like; kept by people, with kubetfx schema.
 # A missing cell counts as a row without a value: presence.min_fraction is the share with one.
+# 1, which TFDV writes for any column, counts only with value_count { min: 1 } beside it.
 """
+_INT64 = np.iinfo(np.int64)
 
 
 @dataclass(frozen=True)
@@ -251,11 +254,14 @@ def _add_numbers(
     feature: schema_pb2.Feature, columns: list[ColumnStatistics], terms: SchemaTerms
 ) -> None:
     if terms.with_ranges:
-        low = min(column.min for column in columns if column.min is not None)
-        high = max(column.max for column in columns if column.max is not None)
-        if math.isfinite(low) and math.isfinite(high):
+        ends = [(each.finite_min, each.finite_max) for each in columns]
+        low = min((end for end, _ in ends if end is not None), default=None)
+        high = max((end for _, end in ends if end is not None), default=None)
+        if low is not None and high is not None:
             if feature.type == schema_pb2.INT:
-                feature.int_domain.min, feature.int_domain.max = int(low), int(high)
+                # Statistics hold whole numbers as float64, which rounds the greatest one up.
+                feature.int_domain.min = max(int(low), _INT64.min)
+                feature.int_domain.max = min(int(high), _INT64.max)
             else:
                 feature.float_domain.min, feature.float_domain.max = low, high
     if terms.numeric_drift is not None:
@@ -266,8 +272,15 @@ def _add_numbers(
 
 
 def _rounded_down(fraction: float) -> float:
-    """Two digits, and a little room, so that the next day's data need no new schema."""
-    return max(math.floor(fraction * 100 - 1) / 100, 0.01)
+    """A little room, so that the next day's data need no new schema.
+
+    A point more without a value than seen, or of a few twice as many.
+    """
+    missing = 1 - fraction
+    if missing >= 0.01:
+        return max(math.floor(fraction * 100 - 1) / 100, 0.01)
+    digits = 1 - math.ceil(math.log10(2 * missing))
+    return float(round(1 - math.ceil(2 * missing * 10**digits) / 10**digits, digits))
 
 
 def _feature_differences(
@@ -292,7 +305,8 @@ def _feature_differences(
     allowed, missing = allowed_missing(before), allowed_missing(after)
     exact = 1 - after.presence.min_fraction
     if _is_empty(after):
-        yield Difference(name, "presence", "no row has a value")
+        if not _is_empty(before):
+            yield Difference(name, "presence", "no row has a value")
     elif missing > allowed and exact > allowed:
         yield Difference(
             name,
@@ -313,9 +327,9 @@ def _range_differences(
         below = agreed.HasField("min") and found.min < agreed.min
         above = agreed.HasField("max") and found.max > agreed.max
         if below or above:
-            text = f"goes from {found.min:g} to {found.max:g}, the schema says "
-            low = f"{agreed.min:g}" if agreed.HasField("min") else "−∞"
-            high = f"{agreed.max:g}" if agreed.HasField("max") else "∞"
+            text = f"goes from {found.min:.9g} to {found.max:.9g}, the schema says "
+            low = f"{agreed.min:.9g}" if agreed.HasField("min") else "−∞"
+            high = f"{agreed.max:.9g}" if agreed.HasField("max") else "∞"
             yield Difference(name, "range", f"{text}{low} to {high}")
 
 

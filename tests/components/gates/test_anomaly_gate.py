@@ -307,6 +307,25 @@ def test_every_kind_of_anomaly_that_tfdv_knows_has_a_kind_of_ours() -> None:
     assert kinds["DATASET_LOW_NUM_EXAMPLES"] is AnomalyKind.ROW_COUNT
 
 
+def test_schema_is_named_in_the_remedy_only_for_what_it_would_settle() -> None:
+    def fault(kind: AnomalyKind, column: str) -> Finding:
+        return Finding(kind, "train", column, "…", Severity.ERROR)
+
+    def fix(*findings: Finding) -> str:
+        stop = Verdict(findings).stop(TODAY)
+        assert stop is not None
+        return stop.fix
+
+    infinite, missing = (
+        fault(AnomalyKind.NOT_FINITE, "fare"),
+        fault(AnomalyKind.MISSING_VALUES, "trip_miles"),
+    )
+    assert "schema accept" not in fix(infinite)
+    assert "schema accept" not in fix(fault(AnomalyKind.ALL_MISSING, "fare"))
+    assert "let the schema say so (`kubetfx schema diff`" in fix(missing)
+    assert "let the schema say so for 'trip_miles' (" in fix(infinite, missing)
+
+
 @pytest.fixture
 def artifacts(tmp_path: Path) -> dict[str, Any]:
     """Statistics, schema and anomalies as TFX's components leave them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 from components.gates.column_statistics import ColumnStatistics, SplitStatistics
-from components.gates.gate_findings import domain_values
+from components.gates.gate_findings import allowed_missing, domain_values, find_all
+from components.gates.gate_policy import GatePolicy
 from pipeline.schema import schema_curation
 from pipeline.schema.schema_curation import SchemaTerms, accept, differences, infer
 from pipeline.schema.schema_lint import lint
@@ -26,7 +28,8 @@ def text(name: str, *values: str, rows: int = 100, missing: int = 0) -> ColumnSt
 
 
 def number(name: str, low: float, high: float, missing: int = 0) -> ColumnStatistics:
-    return ColumnStatistics(name, "float", 100, missing, min=low, max=high)
+    ends = {"min": low, "max": high, "finite_min": low, "finite_max": high}
+    return ColumnStatistics(name, "float", 100, missing, **ends)
 
 
 TERMS = SchemaTerms(absent_at_serving={"tips"}, has_spans=True, with_ranges=True)
@@ -100,6 +103,52 @@ def test_differences_are_told_by_column_and_accepted_ones_are_gone() -> None:
     assert [each for each in differences(everything, seen) if each.loosens] == []
     tips = next(each for each in everything.feature if each.name == "tips")
     assert list(tips.not_in_environment) == ["SERVING"]
+
+
+def whole(name: str, low: float, high: float) -> ColumnStatistics:
+    return dataclasses.replace(number(name, low, high), kind="int")
+
+
+def test_greatest_and_least_whole_numbers_are_a_range() -> None:
+    # 2**63 - 1 is 2**63 as the float64 that statistics keep.
+    seen = infer(split(whole("seconds", -(2.0**63), 2.0**63)), TERMS)
+    [feature] = seen.feature
+    assert (feature.int_domain.min, feature.int_domain.max) == (-(2**63), 2**63 - 1)
+    curated = infer(split(whole("seconds", 0, 86_400)), TERMS)
+    [found] = differences(curated, seen)
+    assert found.kind == "range"
+    made = accept(curated, seen, {"seconds"})
+    assert differences(made, seen) == []
+    facts = split(whole("seconds", -(2.0**63), 2.0**63))
+    assert find_all(facts, {}, made, GatePolicy(schema_is_inferred=False)) == []
+
+
+def test_range_beside_infinities_is_widened_by_the_numbers() -> None:
+    curated = infer(split(number("fare", 0, 90)), TERMS)
+    odd = dataclasses.replace(number("fare", -5, 95), min=float("-inf"), max=float("inf"))
+    seen = infer(split(odd), TERMS)
+    [found] = differences(curated, seen)
+    assert found.text == "goes from -5 to 95, the schema says 0 to 90"
+    assert differences(accept(curated, seen, {"fare"}), seen) == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "needed"),
+    [(1, 0.9998), (40, 0.994), (75, 0.99), (149, 0.98), (1501, 0.88), (15_001, 0.01)],
+)
+def test_room_for_missing_values_fits_what_was_seen(missing: int, needed: float) -> None:
+    facts = dataclasses.replace(number("fare", 0, 90), rows=15_002, missing=missing)
+    [feature] = infer(split(facts), TERMS).feature
+    assert feature.presence.min_fraction == pytest.approx(needed, abs=1e-12)
+    assert allowed_missing(feature) >= missing / 15_002 or missing == 15_001
+
+
+def test_column_accepted_as_empty_is_no_difference_any_more() -> None:
+    curated = infer(split(number("fare", 0, 90)), TERMS)
+    seen = infer(split(ColumnStatistics("fare", "empty", 100, 100)), TERMS)
+    [found] = differences(curated, seen)
+    assert found.text == "no row has a value"
+    assert differences(accept(curated, seen, {"fare"}), seen) == []
 
 
 def test_column_that_is_gone_leaves_when_accepted() -> None:
