@@ -152,13 +152,12 @@ class _NodeReader:
         self.has_lines = has_lines
         self.lines: dict[KeyPath, int] = {}
         self._scalars = yaml.SafeLoader("")
+        self._open: list[yaml.CollectionNode] = []
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, path)
+        if isinstance(node, yaml.CollectionNode):
+            return self._collection(node, path)
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         if node.tag == "tag:yaml.org,2002:timestamp":
             # A date is wanted as the text it is, to be compared with the cells of the data.
             return node.value
@@ -188,6 +187,22 @@ class _NodeReader:
                 )
             self.lines[(*path, key)] = line
             values[key] = self.value(value_node, (*path, key))
+        return values
+
+    def _collection(self, node: yaml.CollectionNode, path: KeyPath) -> Any:
+        if node in self._open:
+            raise UserError(
+                f"{self._place(node)}, key '{dotted(path)}': the value holds itself.",
+                expected="an alias (*name) of something that does not hold the alias",
+                fix="write the value out",
+            )
+        self._open.append(node)
+        if isinstance(node, yaml.MappingNode):
+            values: Any = self.mapping(node, path)
+        else:
+            self.lines.setdefault(path, node.start_mark.line + 1)
+            values = [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        self._open.pop()
         return values
 
     def _place(self, node: yaml.Node) -> str:

@@ -132,7 +132,12 @@ def test_mistake_is_told_with_its_place_and_remedy(
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("", "is empty"), ("- a\n- b\n", "holds a sequence"), ("a: [", "not valid YAML")],
+    [
+        ("a: &x [1, *x]", "line 1, key 'a[1]': the value holds itself"),
+        ("", "is empty"),
+        ("- a\n- b\n", "holds a sequence"),
+        ("a: [", "not valid YAML"),
+    ],
 )
 def test_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str, said: str) -> None:
     assert said in refusal(tmp_path, text).what
