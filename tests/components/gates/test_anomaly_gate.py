@@ -145,7 +145,13 @@ def test_infinities_are_one_finding_and_not_beyond_the_range(tmp_path: Path) -> 
     findings = find_all(
         {"train": statistics(column, *sound()[1:])}, {"train": anomalies}, schema, policy
     )
-    settings = {"label": None, "columns": None, "exclude": [], "types": {}, "part_bytes": 1 << 20}
+    settings: dict[str, Any] = {
+        "label": None,
+        "columns": None,
+        "exclude": [],
+        "types": {},
+        "part_bytes": 1 << 20,
+    }
     source = {
         "path": str(file),
         "table_format": '{"format": "csv"}',

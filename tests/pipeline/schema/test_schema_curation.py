@@ -28,8 +28,9 @@ def text(name: str, *values: str, rows: int = 100, missing: int = 0) -> ColumnSt
 
 
 def number(name: str, low: float, high: float, missing: int = 0) -> ColumnStatistics:
-    ends = {"min": low, "max": high, "finite_min": low, "finite_max": high}
-    return ColumnStatistics(name, "float", 100, missing, **ends)
+    return ColumnStatistics(
+        name, "float", 100, missing, min=low, max=high, finite_min=low, finite_max=high
+    )
 
 
 TERMS = SchemaTerms(absent_at_serving={"tips"}, has_spans=True, with_ranges=True)
