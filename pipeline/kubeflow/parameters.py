@@ -18,6 +18,8 @@ __all__ = [
     "DATA_ROOT",
     "PUSH",
     "PUSH_TO",
+    "SPAN",
+    "TRAIN_STEPS",
     "Parameter",
     "of_project",
     "used_by",
@@ -27,6 +29,8 @@ DATA_PATH = "data_path"
 DATA_ROOT = "data_root"
 PUSH = "push"
 PUSH_TO = "push_to"
+SPAN = "span"
+TRAIN_STEPS = "train_steps"
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def of_project(project: Project) -> list[Parameter]:
             ("examples", "gate"),
         ),
         Parameter(
-            "span",
+            SPAN,
             str,
             "latest" if config.data.span is None else str(config.data.span),
             "Which span to read: latest; a number; scheduled, the day on which the schedule "
@@ -82,7 +86,7 @@ def of_project(project: Project) -> list[Parameter]:
             ("examples",),
         ),
         Parameter(
-            "train_steps",
+            TRAIN_STEPS,
             int,
             config.training.steps or 0,
             "Training steps; 0 trains for the epochs of the configuration.",

@@ -23,6 +23,7 @@ __all__ = [
     "amount",
     "merged",
     "plain_path",
+    "reaches_s3",
     "secret_variables",
     "set_environment",
     "set_placement",
@@ -131,7 +132,7 @@ def variables(config: Config) -> dict[str, str]:
     ours: dict[str, str] = {}
     if settings.metadata.url:
         ours[METADATA_URL] = settings.metadata.url
-    if _reaches_s3(config):
+    if reaches_s3(config):
         ours["AWS_ENDPOINT_URL"] = settings.object_store.endpoint
         ours["AWS_DEFAULT_REGION"] = settings.object_store.region
     if is_remote(settings.data_root):
@@ -145,7 +146,7 @@ def secret_variables(config: Config) -> list[tuple[str, dict[str, str]]]:
     settings = config.kubernetes
     metadata, store = settings.metadata, settings.object_store
     ours = [] if metadata.url else [(metadata.secret, {metadata.key: METADATA_URL})]
-    if store.secret and _reaches_s3(config):
+    if store.secret and reaches_s3(config):
         keys = {store.access_key: "AWS_ACCESS_KEY_ID", store.secret_key: "AWS_SECRET_ACCESS_KEY"}
         ours.append((store.secret, keys))
     return ours
@@ -187,7 +188,7 @@ def plain_path(path: str) -> str:
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
-def _reaches_s3(config: Config) -> bool:
+def reaches_s3(config: Config) -> bool:
     """Whether a step reads or writes `s3://`, or a run may be told to: the store is spelled out."""
     settings = config.kubernetes
     data = settings.data_path or config.data.path

@@ -10,9 +10,9 @@ from pipeline.config import Project
 from pipeline.kubeflow import pod, pod_rules
 from serving.errors import UserError
 
-__all__ = ["check"]
+__all__ = ["OBJECT_STORES", "check", "is_mounted"]
 
-_OBJECT_STORES = ("gs://", "s3://")
+OBJECT_STORES = ("gs://", "s3://")
 
 
 def check(project: Project) -> None:
@@ -53,7 +53,7 @@ def _check_data_root(project: Project) -> None:
     settings = project.config.kubernetes
     place = project.place("kubernetes", "data_root")
     root = settings.data_root
-    if root.startswith(_OBJECT_STORES):
+    if root.startswith(OBJECT_STORES):
         return
     if "://" in root:
         raise UserError(
@@ -61,7 +61,7 @@ def _check_data_root(project: Project) -> None:
             expected="a mounted path, gs://bucket/prefix or s3://bucket/prefix",
             fix="choose one of these; MinIO and SeaweedFS are s3:// with their own endpoint",
         )
-    if not _is_mounted(project, root):
+    if not is_mounted(project, root):
         mounts = ", ".join(claim.mount for claim in settings.volumes) or "none"
         raise UserError(
             f"{place}: {root!r} is a path inside the container, gone with the pod.",
@@ -112,7 +112,7 @@ def _check_metadata(project: Project) -> None:
             expected="postgresql://host/database, mysql://host/database or sqlite:////path",
             fix="correct the URL",
         )
-    if scheme == "sqlite" and not _is_mounted(project, "/" + rest.lstrip("/")):
+    if scheme == "sqlite" and not is_mounted(project, "/" + rest.lstrip("/")):
         raise UserError(
             f"{place}: {store.url!r} is a file inside the container, gone with the pod.",
             expected="a file below a mounted volume",
@@ -123,7 +123,7 @@ def _check_metadata(project: Project) -> None:
 def _check_data_path(project: Project) -> None:
     key = ("kubernetes", "data_path") if project.config.kubernetes.data_path else ("data", "path")
     path = project.config.kubernetes.data_path or project.config.data.path
-    if path.startswith(("package://", *_OBJECT_STORES, "hdfs://")) or _is_mounted(project, path):
+    if path.startswith(("package://", *OBJECT_STORES, "hdfs://")) or is_mounted(project, path):
         return
     mounts = [claim.mount for claim in project.config.kubernetes.volumes]
     where = f"copy the data to {mounts[0]} or a bucket" if mounts else "copy the data to a bucket"
@@ -136,9 +136,9 @@ def _check_data_path(project: Project) -> None:
 
 def _check_push(project: Project) -> None:
     directory = project.config.push.directory
-    if directory is None or directory.startswith(_OBJECT_STORES):
+    if directory is None or directory.startswith(OBJECT_STORES):
         return
-    if not _is_mounted(project, directory):
+    if not is_mounted(project, directory):
         raise UserError(
             f"{project.place('push', 'directory')}: {directory!r} is inside the container, where "
             "no model server sees it.",
@@ -149,7 +149,7 @@ def _check_push(project: Project) -> None:
 
 def _check_schema(project: Project) -> None:
     written = project.config.schema_file
-    if written is None or "://" in written or _is_mounted(project, written):
+    if written is None or "://" in written or is_mounted(project, written):
         return
     file = Path(project.path(written))
     if not file.resolve().is_relative_to(project.folder):
@@ -185,7 +185,7 @@ def _check_code(project: Project) -> None:
         )
 
 
-def _is_mounted(project: Project, path: str) -> bool:
+def is_mounted(project: Project, path: str) -> bool:
     """Whether a path lies below one of the claims."""
     if not path.startswith("/"):
         return False

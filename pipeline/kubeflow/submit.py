@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+import urllib.parse
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.kubeflow import parameters, spec
+from pipeline.kubeflow import parameters, pod, preflight, spec, step
 from serving.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Cluster", "StartedRun", "parsed_arguments", "start", "wait"]
 
 _WAIT_S = 24 * 3600
+_ANY_DAY = "2026-01-01"
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -56,6 +59,7 @@ def start(
         UserError: the project can't work on a cluster, or the cluster can't be reached or
             refuses the run.
     """
+    _check_host(cluster.host)
     text = spec.compile_spec(project)
     import kfp_server_api
     import urllib3
@@ -79,7 +83,7 @@ def start(
             )
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise UserError(
-            f"{cluster.host} can't be reached: {type(error).__name__}.",
+            f"{cluster.host} can't be reached: {_why(error)}.",
             expected="the address of Kubeflow's pipelines API",
             fix="`kubectl port-forward -n kubeflow svc/ml-pipeline 8888:8888`, or --host",
         ) from error
@@ -117,7 +121,45 @@ def parsed_arguments(project: Project, texts: Iterable[str]) -> dict[str, Any]:
                 fix="correct the name; settings of the YAML are changed with --param",
             )
         arguments[name] = _typed(text, value, known[name].kind)
+        _check_value(project, text, name, arguments[name])
     return arguments
+
+
+def _check_host(host: str) -> None:
+    """Refuses what is no URL, before anyone tries to reach it."""
+    trouble, fix = "", "correct --host"
+    try:
+        parts = urllib.parse.urlsplit(host)
+        name, _ = parts.hostname or "", parts.port
+    except ValueError as error:
+        trouble = f"is no URL ({error})"
+    else:
+        if not host.startswith(("http://", "https://")):
+            trouble = "does not start with http:// or https://"
+            rest = host.rpartition("://")[2]
+            fix = f"--host https://{rest}, or http:// for a port-forward" if rest else fix
+        elif not re.fullmatch(r"[\w.:%-]+", name):
+            trouble = "has no proper host name" if name else "has no host name"
+    if trouble:
+        raise UserError(
+            f"--host {host!r} {trouble}.",
+            expected="the URL of Kubeflow's pipelines API, such as http://localhost:8888",
+            fix=fix,
+        )
+
+
+def _why(error: Exception) -> str:
+    """What kept a request from being answered, out of urllib3's wrappings."""
+    reason = getattr(error, "reason", None) or error
+    known = {
+        "NameResolutionError": "no host has that name",
+        "ConnectTimeoutError": "it does not answer in time",
+        "ReadTimeoutError": "it does not answer in time",
+        "SSLError": "it does not speak https, or its certificate is not trusted",
+    }
+    if "refused" in str(reason):
+        return "nothing listens there"
+    return known.get(type(reason).__name__, f"{type(reason).__name__}: {reason}"[:200])
 
 
 def _typed(text: str, value: str, kind: type) -> Any:
@@ -125,6 +167,39 @@ def _typed(text: str, value: str, kind: type) -> Any:
         return _BOOLEANS[value.lower()] if kind is bool else kind(value)
     except (KeyError, ValueError) as error:
         expected = {bool: "true or false", int: "a whole number"}.get(kind, "text")
+        raise _unfit(text, expected) from error
+
+
+def _check_value(project: Project, text: str, name: str, value: Any) -> None:
+    """Refuses a value of the right type that the steps can't use."""
+    if name == parameters.SPAN:
+        try:
+            step.resolve_span(value, _ANY_DAY)
+        except UserError as error:
+            raise _unfit(text, error.expected) from error
+    if name == parameters.TRAIN_STEPS and value < 0:
+        raise _unfit(text, "a whole number, 0 or more")
+    if name in (parameters.DATA_PATH, parameters.DATA_ROOT, parameters.PUSH_TO) and value:
+        _check_place(project, text, name, value)
+
+
+def _check_place(project: Project, text: str, name: str, value: str) -> None:
+    """Refuses a place that the pods don't see."""
+    if value.startswith("s3://") and not pod.reaches_s3(project.config):
         raise UserError(
-            f"--arg {text}: the value does not fit.", expected=expected, fix="change the value"
-        ) from error
+            f"--arg {text}: the pods are told nothing about an object store.",
+            expected="a pipeline with data, push or data root in one, or one that describes it",
+            fix="write kubernetes.object_store into the YAML",
+        )
+    more = ("package://", "hdfs://") if name == parameters.DATA_PATH else ()
+    known = (*preflight.OBJECT_STORES, *more)
+    if not value.startswith(known) and not preflight.is_mounted(project, value):
+        mounts = ", ".join(claim.mount for claim in project.config.kubernetes.volumes) or "none"
+        places = ", ".join(f"{scheme}…" for scheme in known)
+        raise _unfit(text, f"{places}, or a path below a mounted volume (mounted: {mounts})")
+
+
+def _unfit(text: str, expected: str) -> UserError:
+    return UserError(
+        f"--arg {text}: the value does not fit.", expected=expected, fix="change the value"
+    )
