@@ -16,11 +16,11 @@ def read_bytes(uri: str, name: str) -> bytes:
     """
     from tfx.dsl.io import fileio
 
-    try:
-        with fileio.open(f"{uri}/{name}", "rb") as file:
-            return bytes(file.read())
-    except fileio.NotFoundError as error:
-        raise FileNotFoundError(f"{uri}/{name}") from error
+    # Asked first: TensorFlow's files open whether they are there or not, and fail in their own way.
+    if not fileio.exists(f"{uri}/{name}"):
+        raise FileNotFoundError(f"{uri}/{name}")
+    with fileio.open(f"{uri}/{name}", "rb") as file:
+        return bytes(file.read())
 
 
 def read_json(uri: str, name: str) -> Any:
