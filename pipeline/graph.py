@@ -346,6 +346,7 @@ def _example_gen(project: Project) -> Any:
         exclude=data.exclude,
         column_types=data.types,
         known_types=schema_types.declared_types(project),
+        masked=project.config.gates.data.masked_columns,
         span=_parameter(SPAN, int, LATEST_SPAN if data.span is None else data.span),
         compress=data.compress,
     )

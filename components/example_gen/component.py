@@ -59,6 +59,7 @@ class TabularExampleGen(base_beam_component.BaseBeamComponent):
         column_types: columns whose type is given, for example codes of digits that are text.
         known_types: types that a schema gives columns, as far as the data have them: a column of
             fractions stays one where a file happens to hold whole numbers only.
+        masked: columns whose values nobody is to see; a name that misses one by a slip is refused.
         span: the span to read, the latest by default. May be a runtime parameter.
         compress: gzips the examples: a third of the space, several times slower.
         part_bytes: how much of the data one worker takes at a time.
@@ -85,6 +86,7 @@ class TabularExampleGen(base_beam_component.BaseBeamComponent):
         exclude: Sequence[str] = (),
         column_types: Mapping[str, ColumnType] | None = None,
         known_types: Mapping[str, ColumnType] | None = None,
+        masked: Sequence[str] = (),
         span: int | data_types.RuntimeParameter | None = None,
         compress: bool = False,
         part_bytes: int = PART_BYTES,
@@ -102,6 +104,7 @@ class TabularExampleGen(base_beam_component.BaseBeamComponent):
             "exclude": list(exclude),
             "types": dict(column_types or {}),
             **({"known_types": dict(known_types)} if known_types else {}),
+            **({"masked": list(masked)} if masked else {}),
             "part_bytes": part_bytes,
         }
         plan = splits or RowSplits({"train": 2, "eval": 1})

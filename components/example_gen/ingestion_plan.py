@@ -9,7 +9,7 @@ from typing import Any
 
 from components.tables.column_types import ARROW_TYPES, ColumnType
 from components.tables.expression import Expression
-from components.tables.nearest_name import no_such_column
+from components.tables.nearest_name import did_you_mean, no_such_column
 from components.tables.row_splits import SplitPlan, splits_from_json
 from components.tables.table_format import TableFormat, format_from_json
 from serving.errors import UserError
@@ -50,6 +50,7 @@ class IngestionPlan:
         exclude: columns to leave out.
         types: columns whose type is given rather than inferred.
         known_types: the same, by a schema or an earlier span, for columns that the data have.
+        masked: columns whose values nobody is to see.
         compress: whether the examples are gzipped.
         part_bytes: how much of a file one worker takes at a time.
     """
@@ -61,6 +62,7 @@ class IngestionPlan:
     exclude: tuple[str, ...] = ()
     types: Mapping[str, ColumnType] = field(default_factory=dict)
     known_types: Mapping[str, ColumnType] = field(default_factory=dict)
+    masked: tuple[str, ...] = ()
     compress: bool = False
     part_bytes: int = PART_BYTES
 
@@ -89,6 +91,7 @@ class IngestionPlan:
                 **settings.get("inherited_types", {}),
                 **settings.get("known_types", {}),
             },
+            masked=tuple(settings.get("masked", ())),
             compress=bool(properties["compress"]),
             part_bytes=int(settings["part_bytes"]),
         )
@@ -121,6 +124,17 @@ class IngestionPlan:
         if self.label is not None:
             self._check_label(self.label, types)
         self.splits.check(types)
+        self._check_masked(types)
+
+    def _check_masked(self, types: Mapping[str, ColumnType]) -> None:
+        """A name that is nearly a column's would leave that column's values for all to see.
+
+        One that is like none may be a column of another span, or of requests.
+        """
+        known = {*types, *self.known_types, *([self.label.name] if self.label else ())}
+        for name in self.masked:
+            if name not in known and did_you_mean(name, types):
+                raise no_such_column(name, list(types), "gates.data.masked_columns")
 
     def _check_label(self, label: LabelPlan, types: Mapping[str, ColumnType]) -> None:
         if label.expression is None:

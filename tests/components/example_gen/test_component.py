@@ -259,6 +259,7 @@ def test_parquet_is_ingested_with_its_zeros(run: Run, tmp_path: Path) -> None:
         ),
         ("a,b\n1,2\n", {"exclude": ["c"]}, "data.exclude: there is no column 'c'"),
         ("a,b\n1,2\n", {"columns": ["A"]}, "data.columns: there is no column 'A'"),
+        ("card,b\n1,2\n", {"masked": ["cart"]}, "masked_columns: there is no column 'cart'"),
         ("a,b\n1,2\n1,3\n", {"label": "b", "exclude": ["b"]}, "also in data.exclude"),
         ("a,b\n1,2\n", {}, "the split 'eval' has no rows|the split 'train' has no rows"),
         ("a,b\n", {}, "a header, but no row"),
