@@ -158,11 +158,14 @@ def number_range(feature: schema_pb2.Feature) -> tuple[float | None, float | Non
 
 
 def percent(fraction: float) -> str:
-    """Writes a share so that a small one does not read as none: `3.1 %`, `0.02 %`."""
+    """Writes a share so that few do not read as none, nor most as all: `3.1 %`, `99.99 %`."""
     value = fraction * 100
-    digits = 0 if value in (0, 100) else 1 if value >= 1 else 2
-    text = f"{value:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %" if value else "0 %"
+    if not 0 < value < 100:
+        return f"{value:.0f} %"
+    if min(value, 100 - value) < 0.005:
+        return "below 0.01 %" if value < 50 else "over 99.99 %"
+    digits = 1 if 1 <= value <= 99 else 2
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".") + " %"
 
 
 def judged(fault: Fault, split: str, policy: GatePolicy, places: tuple[Place, ...] = ()) -> Finding:
