@@ -35,7 +35,8 @@ class Vocabulary(Section):
     """Which values of a column get an id of their own."""
 
     max_size: PositiveInt = 10_000
-    """Most frequent values kept. Unit: values."""
+    """Most frequent values kept. Of a column with more than 100,000 different values a count may
+    be short by one in 100,000 rows; `min_frequency: 2` counts all of them. Unit: values."""
 
     min_frequency: PositiveInt = 1
     """Values seen in fewer training rows count as unseen. Unit: rows."""

@@ -28,9 +28,8 @@ from trainer.vocabulary_file import FILE, line_start
 
 __all__ = ["LARGEST_SHARED", "Vocabularies"]
 
-# TFT's rule of thumb for where counting all values becomes cheaper than the sketch.
-LARGEST_SHARED = 200_000
-"""The most values of a column that are kept here. Unit: values."""
+LARGEST_SHARED = 100_000
+"""The most values of a column that are counted here, and so that may be kept. Unit: values."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,9 @@ class Vocabularies:
     ) -> Vocabularies:
         """Finds the most frequent values of K columns, which take W columns of a matrix.
 
-        Counting up to `max_size` values at a time is exact where there are no more than that;
-        otherwise those in more than 1/max_size of the cells are still sure to be found.
+        Counts are exact for columns of up to `LARGEST_SHARED` different values. With more than
+        that a count may be short by one in so many cells, and which of the rarest values are kept
+        may depend on the order of the rows.
 
         Args:
             text: cells, the empty string where there is nothing to count. Shape: [N, W].
@@ -121,7 +121,7 @@ class _Counter(analyzer_nodes.Combiner):
 
     def create_accumulator(self) -> _Sketches:
         order = MisraGriesSketch.OrderOnTie.ReverseLexicographical
-        return [MisraGriesSketch(size, order_on_tie=order) for size in self._max_sizes]
+        return [MisraGriesSketch(LARGEST_SHARED, order_on_tie=order) for _ in self._names]
 
     def add_input(self, accumulator: _Sketches, batch: Sequence[npt.NDArray[Any]]) -> _Sketches:
         (text,) = batch
@@ -141,8 +141,8 @@ class _Counter(analyzer_nodes.Combiner):
     def extract_output(self, accumulator: _Sketches) -> list[npt.NDArray[Any]]:
         lines = [name.encode() for name in self._names]
         sizes = []
-        for number, sketch in enumerate(accumulator):
-            values = sketch.Estimate().field(0).to_pylist()
+        for number, (sketch, most) in enumerate(zip(accumulator, self._max_sizes, strict=True)):
+            values = sketch.Estimate().field(0)[:most].to_pylist()
             lines += [line_start(number) + value for value in values]
             sizes.append(len(values))
         counted = np.array([(0, line) for line in lines], dtype=object)
