@@ -38,7 +38,7 @@ def measure(
             return {
                 "loss": _mean(-np.log(np.clip(chosen, _TINY, 1.0)), weights),
                 "auc": roc,
-                "pr_auc": pr,
+                "auc_pr": pr,
                 "accuracy": _mean((scores > 0.5) == positive, weights),
             }
         case Task.MULTICLASS:

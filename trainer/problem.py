@@ -112,7 +112,7 @@ class Label(Section):
 
 # What training and evaluation report besides the loss; True: the greater the better.
 TASK_METRICS: dict[Task, dict[str, bool]] = {
-    Task.BINARY: {"auc": True, "pr_auc": True, "accuracy": True},
+    Task.BINARY: {"auc": True, "auc_pr": True, "accuracy": True},
     Task.MULTICLASS: {"accuracy": True},
     Task.REGRESSION: {"mae": False, "rmse": False},
 }

@@ -53,7 +53,7 @@ class EarlyStopping(Section):
 
     metric: str = "loss"
     """Watched on the evaluation rows: `loss`, or a metric of the task (binary: `auc`,
-    `pr_auc`, `accuracy`; multiclass: `accuracy`; regression: `mae`, `rmse`)."""
+    `auc_pr`, `accuracy`; multiclass: `accuracy`; regression: `mae`, `rmse`)."""
 
     patience: PositiveInt = 3
     """Validations in a row without improvement before training stops. Unit: validations."""

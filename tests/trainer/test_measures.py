@@ -23,7 +23,7 @@ def test_binary_measures_agree_with_scikit_learn(distinct: int) -> None:
         {
             "loss": metrics.log_loss(labels, scores, sample_weight=weights),
             "auc": metrics.roc_auc_score(labels, scores, sample_weight=weights),
-            "pr_auc": metrics.average_precision_score(labels, scores, sample_weight=weights),
+            "auc_pr": metrics.average_precision_score(labels, scores, sample_weight=weights),
             "accuracy": metrics.accuracy_score(labels, scores > 0.5, sample_weight=weights),
         }
     )
@@ -32,7 +32,7 @@ def test_binary_measures_agree_with_scikit_learn(distinct: int) -> None:
 def test_areas_of_one_class_alone_are_not_defined() -> None:
     found = measure(Task.BINARY, np.ones(3), np.full((3, 1), 0.5), np.ones(3))
     assert math.isnan(found["auc"])
-    assert math.isnan(found["pr_auc"])
+    assert math.isnan(found["auc_pr"])
     assert found["loss"] == pytest.approx(math.log(2))
 
 
