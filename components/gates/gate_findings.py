@@ -215,7 +215,7 @@ def _split_faults(
             text = (
                 f"'{name}' holds {what} in {percent(share)} of rows ({count:,} of {column.rows:,})"
             )
-            yield Fault(AnomalyKind.NOT_FINITE, name, text, weight=share)
+            yield Fault(AnomalyKind.NOT_FINITE, name, text, share)
         if column.invalid_text:
             share = min(column.invalid_text / column.rows, 1.0)
             text = f"'{name}' is no valid UTF-8 in {percent(share)} of rows"

@@ -18,7 +18,7 @@ from components.gates.anomaly_kinds import AnomalyKind, Severity, kind_of
 from components.gates.column_statistics import SplitStatistics, read_statistics
 from components.gates.drift_limits import measure_drift
 from components.gates.gate_findings import find_all
-from components.gates.gate_policy import DataGate, GatePolicy
+from components.gates.gate_policy import DataGate, GatePolicy, GateRule
 from components.gates.gate_verdict import Finding, Verdict, told_once
 from components.gates.offending_rows import with_places
 
@@ -171,6 +171,22 @@ def test_infinities_are_one_finding_and_not_beyond_the_range(tmp_path: Path) -> 
         [8],
     )
     assert told[AnomalyKind.MISSING_VALUES][1] == [5, 6]
+
+
+def test_few_infinities_are_tolerated_as_few_gaps_are() -> None:
+    column = number("trip_miles", ROWS)
+    column.num_stats.max = float("inf")
+    column.num_stats.histograms[0].buckets.add(
+        low_value=float("inf"), high_value=float("inf"), sample_count=4
+    )
+    rule = GateRule(kind=AnomalyKind.NOT_FINITE, column="trip_miles", tolerance=0.005)
+    for policy, severity in (
+        (GatePolicy(schema_is_inferred=False), Severity.ERROR),
+        (GatePolicy(schema_is_inferred=True), Severity.WARNING),
+        (GatePolicy(schema_is_inferred=False, data=DataGate(rules=(rule,))), Severity.WARNING),
+    ):
+        [finding] = found(statistics(column, *sound()[1:]), policy)
+        assert (finding.kind, finding.severity) == (AnomalyKind.NOT_FINITE, severity)
 
 
 def test_demand_for_a_value_in_every_row_that_never_fires_is_told() -> None:
