@@ -223,15 +223,16 @@ def compare(
     """
     measured = measure_drift(trained, served, schema, policy.drift, "skew_comparator")
     faults = _faults(trained, served, schema, policy, measured)
-    findings = [judged(fault, SPLIT, policy) for fault in faults]
+    findings = worst_first([judged(fault, SPLIT, policy) for fault in faults])
+    skewed = next((each.column for each in findings if each.kind is AnomalyKind.SKEW), "COLUMN")
     return Verdict(
-        findings=tuple(worst_first(findings)),
+        findings=tuple(findings),
         drift=drift_rows({SPLIT: measured}, policy.data.masked_columns),
         rows={SPLIT: served.rows, _TRAIN: trained.rows},
         mode=policy.data.mode,
         expected="requests distributed like the data that the version was trained on",
         fix="look at what the callers send; or train on newer data and push; or allow more with "
-        "gates.skew",
+        f"gates.skew.columns: {{{skewed}: LIMIT}}, null for a column that moves by itself (time)",
     )
 
 
