@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from components.gates.column_statistics import Bucket, ColumnStatistics, SplitStatistics
+from pipeline.report.value_shares import shown_value, value_shares
 
 __all__ = ["FACTS", "entries"]
 
@@ -30,8 +31,6 @@ FACTS: tuple[tuple[str, str], ...] = (
 )
 """The lines of a column's table: what a person reads, and the entry's key."""
 
-_TOP_VALUES = 12
-_LETTERS = 60
 _STRETCHED = 0.9
 """Share of the values in one of ten buckets from which on the buckets say nothing."""
 
@@ -51,26 +50,41 @@ def entries(
         masked: columns whose values are not shown.
     """
     names = list(dict.fromkeys(name for facts in sets.values() for name in facts.columns))
-    made = []
-    for name in names:
-        found = {label: facts.columns.get(name) for label, facts in sets.items()}
-        by_deciles = any(each is not None and _is_stretched(each) for each in found.values())
-        made.append(
-            {
-                "name": name,
-                "kind": next((each.kind for each in found.values() if each), "empty"),
-                "flags": list(flags.get(name, ())),
-                "rank": len(flags.get(name, ())),
-                "drift": dict(drift[name]) if name in drift else None,
-                "masked": name in masked,
-                "series": [
-                    _series(label, column, is_masked=name in masked, by_deciles=by_deciles)
-                    for label, column in found.items()
-                    if column is not None
-                ],
-            }
-        )
+    made = [
+        {
+            **_column(
+                {
+                    label: facts.columns[name]
+                    for label, facts in sets.items()
+                    if name in facts.columns
+                },
+                is_masked=name in masked,
+            ),
+            "name": name,
+            "flags": list(flags.get(name, ())),
+            "rank": len(flags.get(name, ())),
+            "drift": dict(drift[name]) if name in drift else None,
+            "masked": name in masked,
+        }
+        for name in names
+    ]
     return sorted(made, key=lambda entry: -int(entry["rank"]))
+
+
+def _column(found: Mapping[str, ColumnStatistics], *, is_masked: bool) -> dict[str, Any]:
+    """What the sets of rows that have a column say of it."""
+    by_deciles = any(_is_stretched(each) for each in found.values())
+    series = [
+        _series(label, each, is_masked=is_masked, by_deciles=by_deciles)
+        for label, each in found.items()
+    ]
+    told: dict[str, Any] = {}
+    if not is_masked:
+        of_text = [label for label, each in found.items() if not each.is_numeric]
+        told, shares = value_shares([found[label] for label in of_text])
+        by_label = dict(zip(of_text, shares, strict=True))
+        series = [{**each, **by_label.get(each["name"], {})} for each in series]
+    return {**told, "kind": next(iter(found.values())).kind, "series": series}
 
 
 def _series(
@@ -92,13 +106,8 @@ def _series(
         series["p90"] = _finite(column.quantiles[-1].low)
     if column.is_numeric:
         series |= _picture(column, by_deciles=by_deciles)
-    else:
-        rows = sum(count for _, count in column.values) or 1.0
-        series["values"] = [
-            [_cut(value), round(count / rows * (1 - column.missing_fraction), 6)]
-            for value, count in column.values[:_TOP_VALUES]
-        ]
-        series["top"] = _cut(column.values[0][0]) if column.values else None
+    elif column.values:
+        series["top"] = shown_value(column.values[0][0])
     return series
 
 
@@ -158,7 +167,3 @@ def _finite(value: float | None) -> float | str | None:
     if value is None or math.isfinite(value):
         return value
     return "∞" if value > 0 else "−∞" if value < 0 else "NaN"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "…"

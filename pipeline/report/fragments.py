@@ -20,12 +20,16 @@ __all__ = [
     "number",
     "page",
     "paragraph",
+    "plain",
     "side_by_side",
     "table",
     "verdict",
 ]
 
 Tone = Literal["good", "bad", "neutral"]
+
+_JOINERS = "\u200c\u200d"
+"""Letters and pictures of some scripts are joined or parted by these; they are no blanks."""
 
 _STYLE = """
 :root{color-scheme:light}
@@ -183,6 +187,17 @@ def number(value: float) -> str:
     if isinstance(value, int) or (math.isfinite(value) and value == int(value)):
         return f"{int(value):,}"
     return f"{value:,.0f}" if abs(value) >= 100_000 else f"{value:.4g}"
+
+
+def plain(text: str) -> str:
+    """Quotes a text of the data that one could take for another one; leaves others alone.
+
+    Such are spaces at an end or in a row, tabs, characters that do not show, and quotes that could
+    be ours.
+    """
+    is_clear = text[:1] not in ("", "'", '"') and text == text.strip() and "  " not in text
+    shows = all(letter.isprintable() or letter in _JOINERS for letter in text)
+    return text if is_clear and shows else repr(text)
 
 
 def _cell(value: object, *, numeric: bool, mark: bool) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pipeline.report.step_settings import step_settings
+
 if TYPE_CHECKING:
     from pipeline.history.run_history import Run
 
@@ -35,6 +37,14 @@ def nested(parts: Iterable[str]) -> str:
 
 
 def masked_columns(run: Run) -> frozenset[str]:
-    """Columns whose values a report does not show."""
+    """Columns whose values a report does not show.
+
+    A run without a summary, as one on a cluster, says so by what its steps were told.
+    """
     gates = run.summary.get("record", {}).get("config", {}).get("gates", {})
-    return frozenset(gates.get("data", {}).get("masked_columns", ()))
+    masked = {*gates.get("data", {}).get("masked_columns", ())}
+    masked |= {*step_settings(run, "examples", "settings").get("masked", ())}
+    for node in ("gate", "skew"):
+        policy = step_settings(run, node, "policy")
+        masked |= {*policy.get("data", {}).get("masked_columns", ())}
+    return frozenset(masked)

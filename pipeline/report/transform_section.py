@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.launching import payload
 from pipeline.launching.vocabularies import vocabularies
 from pipeline.report import bucket_bounds, fragments
 from pipeline.report.fragments import escaped
-from pipeline.report.section import Section, masked_columns, nested
+from pipeline.report.raw_columns import RawColumns
+from pipeline.report.section import Section, nested
 
 if TYPE_CHECKING:
     from pipeline.history.run_history import Run
@@ -26,35 +27,36 @@ def transform(run: Run) -> Section | None:
     graph = run.output("transform", "transform_graph")
     if graph is None:
         return None
-    masked = masked_columns(run)
+    columns = RawColumns.of(run)
     parts = [
-        *_vocabularies(vocabularies(graph.uri), masked),
-        *_buckets(f"{graph.uri}/transform_fn", masked),
+        *_vocabularies(vocabularies(graph.uri), columns),
+        *_buckets(f"{graph.uri}/transform_fn", columns),
     ]
     if not parts:
         parts.append(fragments.paragraph("No vocabularies and no buckets: numbers are scaled."))
     return Section("transform", "Transform", "".join(parts))
 
 
-def _vocabularies(found: Mapping[str, Sequence[bytes]], masked: Collection[str]) -> list[str]:
+def _vocabularies(found: Mapping[str, Sequence[bytes]], columns: RawColumns) -> list[str]:
     parts = []
-    for name, words in found.items():
-        if _is_masked(name, masked):
-            parts.append(fragments.paragraph(f"{name}: values are masked"))
+    for key in sorted(found, key=columns.place):
+        title, words = columns.title(key), found[key]
+        if columns.is_masked(key):
+            parts.append(fragments.paragraph(f"{title}: values are masked"))
             continue
         shown = [
-            (number, word.decode(errors="replace")[:_LETTERS])
+            (number, _cut(fragments.plain(word.decode(errors="replace"))))
             for number, word in enumerate(words[:_WORDS_SHOWN], start=1)
         ]
         table = fragments.table(("rank", "value"), shown, limit=_WORDS_SHOWN)
         rest = len(words) - _WORDS_SHOWN
         more = fragments.paragraph(f"… {rest:,} more") if rest > 0 else ""
-        summary = f"{escaped(name)}: {len(words):,} value{'' if len(words) == 1 else 's'}"
+        summary = f"{escaped(title)}: {len(words):,} value{'' if len(words) == 1 else 's'}"
         parts.append(f"<details><summary>{summary}</summary>{table}{more}</details>")
     return [nested([fragments.heading("Vocabularies")]), *parts] if parts else []
 
 
-def _buckets(folder: str, masked: Collection[str]) -> list[str]:
+def _buckets(folder: str, columns: RawColumns) -> list[str]:
     try:
         content = payload.read_bytes(folder, "saved_model.pb")
         found = bucket_bounds.bucket_bounds(content)
@@ -63,11 +65,11 @@ def _buckets(folder: str, masked: Collection[str]) -> list[str]:
         return []
     rows = [
         (
-            name,
-            len(bounds) + 1,
-            "masked" if _is_masked(name, masked) else "  ".join(f"{each:.6g}" for each in bounds),
+            columns.title(key),
+            len(found[key]) + 1,
+            "masked" if columns.is_masked(key) else "  ".join(f"{each:.6g}" for each in found[key]),
         )
-        for name, bounds in sorted(found.items())
+        for key in sorted(found, key=columns.place)
     ]
     if not rows:
         return []
@@ -75,6 +77,5 @@ def _buckets(folder: str, masked: Collection[str]) -> list[str]:
     return [nested([fragments.heading("Buckets")]), table]
 
 
-def _is_masked(name: str, masked: Collection[str]) -> bool:
-    """Transformed columns are named after the raw ones."""
-    return any(name == column or name.startswith(f"{column}_") for column in masked)
+def _cut(text: str) -> str:
+    return text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "…"

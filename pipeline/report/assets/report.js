@@ -113,20 +113,20 @@
         ],
       });
     }
-    const values = series.flatMap((one) => (one.values || []).map(([value, share]) => ({ value, share, name: one.name })));
+    // By number: two long texts may be cut to the same one.
+    const names = column.values || [];
+    const values = series.flatMap((one) => (one.shares || []).map((share, index) => ({ index, share, name: one.name })));
     if (!values.length) return null;
-    const totals = new Map();
-    for (const { value, share } of values) totals.set(value, (totals.get(value) || 0) + share);
-    const top = [...totals].sort((a, b) => b[1] - a[1]).slice(0, 8).map(([value]) => value);
+    const told = (d) => `${d.name}: ${names[d.index]}\n${percent(d.share)} of the ${column.of}`;
     return Plot.plot({
-      width, height: top.length * (10 * series.length + 8) + 34, style, marginLeft: 124, marginTop: 4,
+      width, height: names.length * (10 * series.length + 8) + 34, style, marginLeft: 124, marginTop: 4,
       x: { label: null, percent: true, ticks: 3, tickFormat: (v) => v + " %" },
-      fy: { domain: top, label: null, tickFormat: (v) => short(v, 16), padding: 0.2 },
+      fy: { domain: names.map((_, index) => index), label: null, tickFormat: (index) => short(names[index], 16), padding: 0.2 },
       y: { domain: series.map((one) => one.name), axis: null },
       ariaLabel: label,
       marks: [
-        Plot.barX(values.filter((d) => top.includes(d.value)), { x: "share", y: "name", fy: "value", fill: (d) => colourOf(d.name),
-          title: (d) => `${d.name}: ${d.value}\n${percent(d.share)} of the rows` }),
+        Plot.barX(values.filter((d) => d.share !== null), { x: "share", y: "name", fy: "index", fill: (d) => colourOf(d.name), title: told }),
+        Plot.text(values.filter((d) => d.share === null), { x: 0, y: "name", fy: "index", text: () => "?", textAnchor: "start", dx: 3, fill: (d) => colourOf(d.name) }),
       ],
     });
   }
@@ -152,6 +152,12 @@
     const heads = column.series.map((one) => make("th", { scope: "col", class: "n" }, one.name));
     const clipped = column.series.find((one) => one.beyond > 0);
     if (clipped) box.append(make("p", {}, `${percent(clipped.beyond)} of the rows of ${clipped.name} are beyond the picture`));
+    const drawn = (column.values || []).length;
+    const distinct = Math.max(0, ...column.series.map((one) => one.distinct || 0));
+    if (drawn && drawn < distinct) box.append(make("p", {}, `${drawn} of ${figure(distinct)} values are drawn`));
+    for (const one of column.series.filter((each) => each.at_most !== undefined)) {
+      box.append(make("p", {}, `?: not listed in the statistics of ${one.name}, at most ${percent(one.at_most)} of the ${column.of}`));
+    }
     box.append(make("table", {}, make("thead", {}, make("tr", {}, make("td"), ...heads)), body));
     return box;
   }

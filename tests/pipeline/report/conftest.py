@@ -187,10 +187,16 @@ class Fabricated:
         outputs: dict[str, tuple[str, dict[str, Any]]],
         inputs: dict[str, int] | None = None,
         state: int = mlmd.Execution.COMPLETE,
+        told: dict[str, str] | None = None,
     ) -> dict[str, int]:
-        """Records an execution; outputs are type and properties by key, inputs ids by key."""
+        """Records an execution; outputs are type and properties by key, inputs ids by key.
+
+        `told` are the settings that the step was given.
+        """
         kind = self.store.put_execution_type(mlmd.ExecutionType(name=f"test.{node}"))
         execution = mlmd.Execution(type_id=kind, last_known_state=state)
+        for name, value in (told or {}).items():
+            execution.custom_properties[name].string_value = value
         context = self._context("node", f"{self.pipeline}.{node}")
         pairs = []
         for key, number in (inputs or {}).items():
