@@ -5,17 +5,25 @@ Cells at fault are told by file and line; those of masked columns without what t
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from components.tables import table_facts
+from components.tables.column_facts import LARGEST_EXACT, is_moment
 from components.tables.data_path import DataFile
 from components.tables.expression import Expression
+from components.tables.moment_format import MomentFormat, moment_format
+from components.tables.nearest_name import did_you_mean
 from components.tables.row_splits import SplitPlan, TimeSplits
+from components.tables.splits_mistake import SplitsMistake
 from components.tables.table_facts import Cell, ColumnFacts, TableFacts
 from components.tables.table_format import TableFormat
-from components.tables.text_cells import find_cell, find_text
+from components.tables.text_cells import find_cell, find_text, find_too_large
 from pipeline.config import Project
+from pipeline.new_project.yaml_text import scalar
 from serving.errors import UserError
 from trainer.problem import (
     Boolean,
@@ -34,7 +42,19 @@ MAX_SLICES = 1_000
 """More values than this make a slice per row rather than per group."""
 
 _MASK = "•••"
-_AS_TEXT = "use kind: categorical"
+_KIND_OF_TEXT = "kind: categorical"
+_AS_TEXT = f"use {_KIND_OF_TEXT}"
+_AS_MOMENT = "use kind: timestamp, format: iso8601"
+
+_WRITTEN: dict[MomentFormat, str] = {
+    "iso8601": "YYYY-MM-DD or YYYY-MM-DDThh:mm:ss",
+    "epoch_s": "seconds since 1970",
+    "epoch_ms": "milliseconds since 1970",
+}
+# What the trainer reads as truth, and as a number.
+_TRUE = frozenset({"true", "t", "yes", "y", "1", "1.0"})
+_FALSE = frozenset({"false", "f", "no", "n", "0", "0.0"})
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -110,7 +130,10 @@ def _check_splits(project: Project, table: Table, splits: SplitPlan) -> None:
             place = project.place("data", "splits", "starts")
             or_else = "write the starts as dates ('2016-07-01') if the column holds dates"
             raise table.not_numeric(column, place, "splits that start at numbers", or_else)
-    splits.check(table.facts.types)
+    try:
+        splits.check(table.facts.types)
+    except SplitsMistake as error:
+        raise error.at(project.place("data", "splits", *error.key)) from error
 
 
 # ------------------------------------------------------------------------------------- label
@@ -125,6 +148,9 @@ def _check_label(project: Project, table: Table) -> None:
         column = table.facts.column(label.column, place)
     else:
         column = _computed_label(project, table, label.expression, place)
+        sources = {label.name, *Expression.parse(label.expression, place).columns}
+        if sources & table.masked:
+            table = replace(table, masked=table.masked | {column.name})
     if column.is_constant:
         shown = table.quotable(column).examples
         held = f"{shown[0]} in every row" if shown else "missing in every row"
@@ -135,6 +161,13 @@ def _check_label(project: Project, table: Table) -> None:
         )
     if task is Task.REGRESSION and not column.is_numeric:
         or_else = "use task: binary or multiclass"
+        if label.expression is not None:
+            raise UserError(
+                f"{place}: the label {label.name!r} is computed as text, such as "
+                f"{', '.join(map(repr, table.quotable(column).examples[:3]))}.",
+                expected="numbers, for a label of task: regression",
+                fix=f"compute a number, or {or_else}",
+            )
         raise table.not_numeric(column, place, "a label of task: regression", or_else)
     if task is Task.BINARY:
         _check_binary(project, table, column, place)
@@ -178,6 +211,53 @@ def _check_binary(project: Project, table: Table, column: ColumnFacts, place: st
             expected="0/1 or true/false, or to be told which value means yes",
             fix=f"add `positive: {shown.examples[0]}` to the label",
         )
+    _check_outcomes(project, table, column)
+
+
+def _check_outcomes(project: Project, table: Table, column: ColumnFacts) -> None:
+    """Some rows mean yes and some no, by the trainer's reading of the label."""
+    positive = project.config.label.positive
+    is_text = column.type == "string"
+    found = {_is_positive(text, positive, is_text=is_text) for text in column.examples}
+    if {True, False} <= found:
+        return
+    shown = table.quotable(column).examples
+    is_masked = shown != column.examples
+    values = " and ".join(map(repr, shown) if is_text and not is_masked else shown)
+    place, told, fix = project.place("label"), "", ""
+    if positive is not None:
+        place = project.place("label", "positive")
+        told = f" with `positive: {json.dumps(positive, ensure_ascii=False)}`"
+        near = "" if is_masked else did_you_mean(str(positive), shown)
+        fix = near or "write the one of these values that means yes"
+    lacks = "yes" if True not in found else "no"
+    is_slip = lacks == "yes" and positive is not None
+    raise UserError(
+        f"{place}: no row of the label {column.name!r} means {lacks}{told}: it holds {values}.",
+        expected="a value that is in the data, spelt as it is there"
+        if is_slip
+        else "one value that means yes, and another that means no",
+        fix=fix if is_slip else "choose another label, or bring data with both outcomes",
+    )
+
+
+def _is_positive(text: str, positive: str | float | None, *, is_text: bool) -> bool | None:
+    """Whether a label's value means yes; None where the trainer reads it as missing."""
+    if isinstance(positive, str) and is_text:
+        return text == positive
+    if positive is None or isinstance(positive, bool):
+        word = text.strip().casefold()
+        is_true = word in _TRUE if is_text else _number(text) == 1
+        is_false = word in _FALSE if is_text else _number(text) == 0
+        truth = is_true if is_true or is_false else None
+        return None if truth is None else truth is (positive is not False)
+    number = _number(text)
+    return None if math.isnan(number) else number == _number(str(positive))
+
+
+def _number(text: str) -> float:
+    """Reads a number as the trainer does: NaN where there is none."""
+    return float(text) if _NUMBER.fullmatch(text.strip()) else math.nan
 
 
 # ---------------------------------------------------------------------------------- features
@@ -190,9 +270,11 @@ def _check_feature(feature: Feature, table: Table, place: str) -> None:
         return
     if isinstance(feature, Numeric | LogNumeric | Bucketized) and not column.is_numeric:
         wanted = f"a feature of kind: {feature.kind}"
-        raise table.not_numeric(column, place, wanted, _AS_TEXT)
+        raise table.not_numeric(column, place, wanted, _instead_of_numbers(column))
     if isinstance(feature, Integer) and column.type != "int64":
         raise _not_whole(table, column, place)
+    if isinstance(feature, Integer) and column.is_beyond_float:
+        raise _too_large(table, column, place)
     if isinstance(feature, Boolean) and not column.is_boolean:
         shown = table.quotable(column)
         raise UserError(
@@ -206,13 +288,31 @@ def _check_feature(feature: Feature, table: Table, place: str) -> None:
 
 def _not_whole(table: Table, column: ColumnFacts, place: str) -> UserError:
     if column.first_text is not None:
-        return table.not_numeric(column, place, "a feature of kind: integer", _AS_TEXT)
+        or_else = _instead_of_numbers(column)
+        return table.not_numeric(column, place, "a feature of kind: integer", or_else)
     odd = next((each for each in column.examples if not _is_whole(each)), str(column.max))
     return UserError(
         f"{place}: {column.name!r} holds {table.quoted(column, odd)}, which is no whole number.",
         expected="whole numbers for kind: integer",
         fix="use kind: categorical for text, kind: bucketized for fractions",
     )
+
+
+def _too_large(table: Table, column: ColumnFacts, place: str) -> UserError:
+    """Words the error about codes that the model's signature would round."""
+    cell = find_too_large(table.files, table.reader, column.name)
+    value = "a number" if column.name in table.masked else cell.text if cell else column.max
+    at = f" in {cell.file} line {cell.line}" if cell else ""
+    return UserError(
+        f"{place}: {column.name!r} holds {value}{at}, which a model is asked with as float64, "
+        "rounded.",
+        expected=f"whole numbers of at most {LARGEST_EXACT:,} (2^53 - 1) for kind: integer",
+        fix=f"write `data.types: {{{scalar(column.name)}: string}}` and `kind: categorical`",
+    )
+
+
+def _instead_of_numbers(column: ColumnFacts) -> str:
+    return _AS_MOMENT if column.is_iso8601 else _AS_TEXT
 
 
 def _is_whole(text: str) -> bool:
@@ -223,6 +323,15 @@ def _is_whole(text: str) -> bool:
 
 
 def _check_timestamp(feature: Timestamp, table: Table, column: ColumnFacts, place: str) -> None:
+    looks = moment_format(column)
+    if looks is not None and looks != feature.format:
+        like = (text for text in column.examples if looks != "iso8601" or is_moment(text))
+        raise UserError(
+            f"{place}: {column.name!r} holds {table.quoted(column, next(like))}, which is not "
+            f"written as format: {feature.format}.",
+            expected=f"{_WRITTEN[feature.format]} for format: {feature.format}",
+            fix=f"write `format: {looks}`, for {_WRITTEN[looks]}",
+        )
     if feature.format == "iso8601" and not column.is_iso8601:
         cell = column.first_no_moment
         held = table.quoted(column, cell.text if cell else column.examples[0])
@@ -230,11 +339,13 @@ def _check_timestamp(feature: Timestamp, table: Table, column: ColumnFacts, plac
         raise UserError(
             f"{place}: {column.name!r} holds {held}, which is no moment{few}.",
             expected="YYYY-MM-DD or YYYY-MM-DDThh:mm:ss for format: iso8601, in 95 % of cells",
-            fix="write the column so, or use format: epoch_s for seconds since 1970",
+            fix="write the column so, or use "
+            + ("format: epoch_s for seconds since 1970" if column.is_numeric else _KIND_OF_TEXT),
         )
     if feature.format != "iso8601" and not column.is_numeric:
         wanted = f"a timestamp of format: {feature.format}"
-        raise table.not_numeric(column, place, wanted, "use format: iso8601 for dates as text")
+        or_else = "write dates as YYYY-MM-DD and use format: iso8601"
+        raise table.not_numeric(column, place, wanted, or_else)
 
 
 # ----------------------------------------------------------------------- weights and slices

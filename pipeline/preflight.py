@@ -13,6 +13,7 @@ from pathlib import Path
 from components.tables import data_path, span_paths, table_facts, table_format
 from components.tables.data_path import DataFile
 from components.tables.row_splits import SplitPlan, splits_from_settings
+from components.tables.splits_mistake import SplitsMistake
 from components.tables.table_facts import TableFacts
 from components.tables.table_format import TableFormat
 from pipeline import data_fit, named_columns, own_code
@@ -46,8 +47,15 @@ def data_location(project: Project) -> str:
 
 
 def split_plan(project: Project) -> SplitPlan:
-    """Makes the plan by which rows are divided from `data.splits`."""
-    return splits_from_settings(project.config.data.splits.model_dump())
+    """Makes the plan by which rows are divided from `data.splits`.
+
+    Raises:
+        UserError: settings that make no sense, with their line.
+    """
+    try:
+        return splits_from_settings(project.config.data.splits.model_dump())
+    except SplitsMistake as error:
+        raise error.at(project.place("data", "splits", *error.key)) from error
 
 
 def check(project: Project) -> TableFacts | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,13 +12,16 @@ from components.tables.column_types import ColumnType, first_text_row, widen
 from components.tables.data_path import DataFile
 from components.tables.table_block import TableBlock
 
-__all__ = ["MAX_DISTINCT", "Cell", "ColumnFacts", "ColumnNotes"]
+__all__ = ["LARGEST_EXACT", "MAX_DISTINCT", "Cell", "ColumnFacts", "ColumnNotes", "is_moment"]
 
 MAX_DISTINCT = 100_000
 """Up to here distinct values are counted exactly."""
 
 MOSTLY = 0.95
 """Of a column's values this share makes it one of moments; the others then count as missing."""
+
+LARGEST_EXACT = 2**53 - 1
+"""Whole numbers up to here are exact as float64, and the neighbours of none."""
 
 _EXAMPLES = 20
 _TRUTH_VALUES = frozenset({"true", "false", "t", "f", "yes", "no", "y", "n"})
@@ -87,6 +91,13 @@ class ColumnFacts:
         return self.type in ("int64", "float64")
 
     @property
+    def is_beyond_float(self) -> bool:
+        """Whether there are whole numbers that float64 can't tell from their neighbours."""
+        if self.type != "int64" or not isinstance(self.min, int) or not isinstance(self.max, int):
+            return False
+        return max(-self.min, self.max) > LARGEST_EXACT
+
+    @property
     def is_constant(self) -> bool:
         """Whether no two values differ."""
         return self.distinct_is_exact and (
@@ -105,6 +116,11 @@ class ColumnFacts:
     def missing_fraction(self) -> float:
         """Share of rows without a value."""
         return self.missing / self.rows if self.rows else 0.0
+
+
+def is_moment(text: str) -> bool:
+    """Whether a cell is text such as 2013-01-31 or 2013-01-31T10:00:00Z."""
+    return re.match(_MOMENT, text, re.ASCII) is not None
 
 
 class ColumnNotes:
@@ -134,6 +150,8 @@ class ColumnNotes:
         self.type, typed = widen(self.type, cells, infer=infer)
         self._add_distinct(cells)
         if self.type == "string":
+            # Parquet delivers numbers, whatever they are to be read as.
+            cells = pc.cast(cells, pa.string())
             self._add_text(cells, block, file, was=before)
         elif not pa.types.is_string(typed.type):
             self._add_numbers(cells, typed)

@@ -22,6 +22,7 @@ from components.tables.column_types import ColumnType
 from components.tables.data_path import DataFile, find_data_files
 from components.tables.nearest_name import did_you_mean, no_such_column
 from components.tables.row_hash import row_hashes, text_hashes
+from components.tables.splits_mistake import SplitsMistake
 from components.tables.table_block import TableBlock
 from serving.errors import UserError
 
@@ -177,17 +178,19 @@ class TimeSplits:
         _check_names([self.first, *self.starts])
         values = list(self.starts.values())
         if not values or len({isinstance(each, str) for each in values}) > 1:
-            raise UserError(
-                f"data.splits: the starts are {dict(self.starts)}.",
+            raise SplitsMistake(
+                f"the starts are {dict(self.starts)}.",
                 expected="numbers, or dates as text, for every split but the first",
                 fix="write, for example, starts: {eval: '2016-07-01'}",
+                key=("starts",),
             )
         borders = self._borders()
         if np.any(borders[1:] <= borders[:-1]):
-            raise UserError(
-                f"data.splits: the starts {', '.join(map(str, values))} do not ascend.",
+            raise SplitsMistake(
+                f"the starts {', '.join(map(str, values))} do not ascend.",
                 expected="each split to start later than the one before",
                 fix="list the splits in the order of time",
+                key=("starts",),
             )
 
     @property
@@ -207,13 +210,14 @@ class TimeSplits:
     def check(self, types: Mapping[str, ColumnType]) -> None:
         """The column must hold numbers if the starts are numbers, else text."""
         _check_column(self.column, types)
-        start = next(iter(self.starts.values()))
+        name, start = next(iter(self.starts.items()))
         if (types[self.column] == "string") != isinstance(start, str):
             holds = "text" if types[self.column] == "string" else "numbers"
-            raise UserError(
-                f"data.splits: {self.column!r} holds {holds}, and a split starts at {start!r}.",
+            raise SplitsMistake(
+                f"{self.column!r} holds {holds}, and a split starts at {start!r}.",
                 expected="starts of the column's kind: numbers, or ISO dates as text",
                 fix="quote the start if it is a date ('2016-07-01'), else write it as a number",
+                key=("starts", name),
             )
 
     def assign(
@@ -243,10 +247,12 @@ class TimeSplits:
             return np.array(values)
         moments = _moments(pa.array(values))
         if moments is None:
-            raise UserError(
-                f"data.splits: of the starts {', '.join(map(str, values))} one is no date.",
+            name = next(n for n, each in self.starts.items() if _moments(pa.array([each])) is None)
+            raise SplitsMistake(
+                f"the split {name!r} starts at {self.starts[name]!r}, which is no date.",
                 expected="ISO 8601: 2016-07-01 or 2016-07-01T12:00:00, optionally with Z",
-                fix="write the dates that way",
+                fix=f"write it that way, as in starts: {{{name}: 2016-07-01}}",
+                key=("starts", name),
             )
         borders: npt.NDArray[Any] = moments.to_numpy(zero_copy_only=False)
         return borders
@@ -304,8 +310,8 @@ def splits_from_settings(settings: Mapping[str, Any]) -> SplitPlan:
     rest = dict(settings)
     by = rest.pop("by", "rows")
     if by not in plans:
-        raise UserError(
-            f"data.splits: by is {by!r}.",
+        raise SplitsMistake(
+            f"by is {by!r}.",
             expected=f"one of {', '.join(plans)}",
             fix=did_you_mean(str(by), plans) or "remove it to split by rows",
         )
@@ -361,8 +367,8 @@ def _moments(texts: pa.Array) -> pa.Array | None:
 def _check_names(names: list[str]) -> None:
     bad = next((each for each in names if not _NAME.fullmatch(str(each))), None)
     if bad is not None or len(set(names)) < len(names) or not names:
-        raise UserError(
-            f"data.splits: the splits are called {', '.join(map(repr, names)) or 'nothing'}.",
+        raise SplitsMistake(
+            f"the splits are called {', '.join(map(repr, names)) or 'nothing'}.",
             expected="different names of letters, digits, - and _",
             fix=f"rename {bad!r}" if bad is not None else "name each split once",
         )
@@ -372,8 +378,8 @@ def _check_ratios(ratios: Mapping[str, float]) -> None:
     _check_names(list(ratios))
     bad = {name: share for name, share in ratios.items() if not 0 < share < float("inf")}
     if bad:
-        raise UserError(
-            f"data.splits: the shares are {dict(ratios)}.",
+        raise SplitsMistake(
+            f"the shares are {dict(ratios)}.",
             expected="a number above 0 for every split",
             fix=f"correct {', '.join(bad)}",
         )

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from components.tables.column_facts import Cell, ColumnFacts
-from components.tables.column_types import is_beyond_64_bits, is_number
+from components.tables.column_facts import LARGEST_EXACT, Cell, ColumnFacts
+from components.tables.column_types import convert_cells, is_beyond_64_bits, is_number
 from components.tables.data_path import DataFile
 from components.tables.table_format import TableFormat
 
-__all__ = ["TextFound", "find_cell", "find_text"]
+__all__ = ["TextFound", "find_cell", "find_text", "find_too_large"]
 
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _TYPED = "write the column as numbers in all files"
@@ -87,6 +87,19 @@ def find_cell(
                 row = pc.index(pc.cast(cells, pa.string()), text).as_py()
             if row >= 0:
                 return Cell(str(cells[row].as_py()), file.name, block.line_of(row))
+    return None
+
+
+def find_too_large(files: Sequence[DataFile], table_format: TableFormat, name: str) -> Cell | None:
+    """Finds the first cell of a column of whole numbers that float64 would round."""
+    for file in files:
+        for block in table_format.read(file):
+            cells = block.batch.column(name)
+            numbers = convert_cells(cells, "int64")
+            too_large = pc.or_(pc.greater(numbers, LARGEST_EXACT), pc.less(numbers, -LARGEST_EXACT))
+            row = pc.index(too_large, True).as_py()
+            if row >= 0:
+                return Cell(str(cells[row].as_py()).strip(), file.name, block.line_of(row))
     return None
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from components.tables.column_facts import ColumnFacts
 from components.tables.column_types import is_beyond_64_bits
+from components.tables.moment_format import moment_format
 from pipeline.new_project.yaml_text import scalar
 
-__all__ = ["MAX_CODES", "ColumnGuess", "are_codes", "guess", "number"]
+__all__ = ["MAX_CODES", "ColumnGuess", "are_codes", "are_large_codes", "guess", "number"]
 
 MAX_CODES = 100
 """Whole numbers with at most this many values are read as codes rather than amounts."""
@@ -24,11 +25,6 @@ _MIN_ROWS_PER_VALUE = 3
 _SENTENCE_WORDS = 4
 # Few enough ways to write a number, a date or a sentence that each may be taken for a category.
 _FEW = 20
-# 1990 to 2100 since 1970: numbers in between, many of them, are moments.
-_EPOCHS = {
-    "epoch_s": (631_152_000, 4_102_444_800),
-    "epoch_ms": (631_152_000_000, 4_102_444_800_000),
-}
 
 _ID_NAME = re.compile(r"(?:(?:^|[\s_.-])(?i:id|uid|uuid|guid)|[a-z](?:Id|ID|UUID))$")
 _WRITTEN = {
@@ -73,11 +69,17 @@ def are_codes(column: ColumnFacts) -> bool:
     return column.type == "int64" and any(map(_CODE.match, column.examples))
 
 
+def are_large_codes(column: ColumnFacts) -> bool:
+    """Whether whole numbers that name something are too large for a model to be asked with."""
+    return column.is_beyond_float and not are_codes(column) and _are_few_whole(column)
+
+
 def number(value: object) -> str:
     """Writes a number for a person: `12,000`, `0.00645`."""
     if isinstance(value, float) and not value.is_integer():
         return f"{value:.6g}"
-    return f"{value:,.0f}"
+    # As a float a whole number of 64 bits would be rounded.
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}"
 
 
 def _reason_to_leave_out(column: ColumnFacts) -> str:
@@ -164,16 +166,21 @@ def _feature(column: ColumnFacts) -> str:
     if column.type == "string" or are_codes(column):
         listed = column.distinct_is_exact and column.distinct <= _MAX_LISTED
         return f"{name}, kind: categorical" + ("" if listed else ", hash_buckets: 1000")
+    written = moment_format(column)
+    if written and column.distinct > MAX_CODES:
+        return f"{name}, kind: timestamp, format: {written}"
+    if _are_few_whole(column):
+        return f"{name}, kind: {'categorical' if are_large_codes(column) else 'integer'}"
     low, high = float(column.min or 0), float(column.max or 0)
-    for written, (first, last) in _EPOCHS.items():
-        if first <= low and high <= last and column.distinct > MAX_CODES:
-            return f"{name}, kind: timestamp, format: {written}"
-    most = MAX_CODES if _ID_NAME.search(column.name) else min(MAX_CODES, column.rows / 20)
-    if column.type == "int64" and column.distinct <= most:
-        return f"{name}, kind: integer"
     if low >= 0 and high > _LONG_TAIL * abs(column.mean or 0):
         return f"{name}, kind: log_numeric"
     return f"{name}, kind: numeric"
+
+
+def _are_few_whole(column: ColumnFacts) -> bool:
+    """Whether whole numbers are so few that they are taken for codes."""
+    most = MAX_CODES if _ID_NAME.search(column.name) else min(MAX_CODES, column.rows / 20)
+    return column.type == "int64" and column.distinct <= most
 
 
 def _remark(column: ColumnFacts) -> str:

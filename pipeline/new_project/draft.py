@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
+from components.tables.column_facts import ColumnFacts
 from components.tables.csv_table import CsvFormat
 from pipeline.new_project import column_guess, label_guess
 from pipeline.new_project.column_guess import ColumnGuess
@@ -111,15 +112,25 @@ def _data_lines(path: str, table: GuessedTable, used: Container[str]) -> list[st
             lines.append(f"  column_names: [{names}]")
     else:
         lines.append("  format: parquet")
-    codes = [
-        scalar(each.name)
-        for each in table.facts.columns
-        if each.name in used and column_guess.are_codes(each)
-    ]
-    if codes:
-        lines.append("  # digits with leading zeros are codes, not amounts")
-        lines.append(f"  types: {{{', '.join(f'{name}: string' for name in codes)}}}")
+    lines += _type_lines([each for each in table.facts.columns if each.name in used])
     return [*lines, "  splits: {train: 4, eval: 1}"]
+
+
+def _type_lines(columns: Sequence[ColumnFacts]) -> list[str]:
+    """Keeps digits that name something the text they are, and says why."""
+    padded = [each.name for each in columns if column_guess.are_codes(each)]
+    large = [each.name for each in columns if column_guess.are_large_codes(each)]
+    lines = []
+    if padded:
+        lines.append("  # digits with leading zeros are codes, not amounts")
+    if large:
+        lines.append(
+            "  # whole numbers beyond 2^53 are codes too: as numbers they would be rounded"
+        )
+    if padded or large:
+        types = ", ".join(f"{scalar(name)}: string" for name in (*padded, *large))
+        lines.append(f"  types: {{{types}}}")
+    return lines
 
 
 def _feature_lines(used: dict[str, ColumnGuess], left_out: dict[str, str]) -> list[str]:

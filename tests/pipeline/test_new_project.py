@@ -247,6 +247,30 @@ def test_numbers_that_name_something_are_told_from_amounts(tmp_path: Path) -> No
     preflight.check(project)
 
 
+@pytest.mark.parametrize("is_parquet", [False, True])
+def test_codes_that_would_be_rounded_as_numbers_stay_text(tmp_path: Path, is_parquet: bool) -> None:
+    columns: dict[str, list[object]] = {
+        "zip code": [f"{i % 20:05d}" for i in range(ROWS * 5)],
+        "code": [2**60 + 1 + i % 40 for i in range(ROWS * 5)],
+        "amount": [2**60 + 1 + i * i * 3 for i in range(ROWS * 5)],
+        "sold": [i % 2 for i in range(ROWS * 5)],
+    }
+    data = str(tmp_path / "d.parquet")
+    if is_parquet:
+        pq.write_table(pa.table(columns), data)
+    else:
+        data = table(tmp_path / "d.csv", columns)
+    file, _ = new_project.write(data, "sold", tmp_path / "p")
+    project = read_project(file)
+    kinds = {feature.name: feature.kind for feature in project.config.features}
+    assert kinds == {"zip code": "categorical", "code": "categorical", "amount": "numeric"}
+    assert project.config.data.types["code"] == "string"
+    text = file.read_text(encoding="utf-8")
+    assert f"# 40 values, {2**60 + 1:,} to {2**60 + 40:,}" in text
+    assert "whole numbers beyond 2^53 are codes too" in text
+    preflight.check(project)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [

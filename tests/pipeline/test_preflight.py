@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from components.tables import table_facts
 from pipeline import preflight
 from pipeline.config import read_project
 from serving.errors import UserError
@@ -100,6 +103,36 @@ CONFIG_FAULTS = [
     ("path: trips.csv", "path: trips.csv, exclude: [mils]", "line 2", "miles"),
     ("path: trips.csv", "path: package://nopkg/x.csv", "package://nopkg", "install"),
     ("task: binary", "task: binary\nschema: s.pbtxt", "line 5", "s.pbtxt"),
+    (
+        "name: miles, kind: numeric",
+        "name: when, kind: timestamp",
+        "'when' holds '2024-01-01' in",
+        "fix: write `format: iso8601`",
+    ),
+    (
+        "name: miles, kind: numeric",
+        "name: when, kind: numeric",
+        "line 6",
+        "kind: timestamp, format",
+    ),
+    (
+        "trips.csv}",
+        "trips.csv, splits: {by: time, column: when, starts: {eval: April}}}",
+        "line 2, key 'data.splits.starts.eval': the split 'eval' starts at 'April'",
+        "no date.",
+    ),
+    (
+        "trips.csv}",
+        "trips.csv, splits: {by: time, column: tip, starts: {eval: 2024-01-05}}}",
+        "line 2, key 'data.splits.starts.eval': 'tip' holds numbers",
+        "of the column's kind",
+    ),
+    (
+        "{column: tip}\ntask: binary",
+        "{name: x, expression: col('company')}\ntask: regression",
+        "line 3, key 'label': the label 'x' is computed as text, such as 'firm 0'",
+        "compute a number",
+    ),
     ("task: binary", "task: binary\nrun_fn: mine.train.run", "line 5", "mine/train.py"),
 ]
 
@@ -272,3 +305,155 @@ def test_masked_cell_is_told_by_its_place_alone(tmp_path: Path, yaml: str, cell:
     assert cell not in str(error)
     assert "0.33" not in str(error)
     assert "line 32" in error.what or "•••" in error.what
+
+
+CODES = "miles,company,tip\n" + "".join(
+    f"{2**60 + 1 + i % 40 if i > 4 else i},firm {i % 4},{i % 2}\n" for i in range(60)
+)
+
+
+@pytest.mark.parametrize("way", ["vocabulary: {max_size: 9}", "hash_buckets: 9", "max_value: 9"])
+def test_whole_numbers_that_a_signature_would_round_are_refused_as_codes(
+    tmp_path: Path, way: str
+) -> None:
+    yaml = YAML.replace("kind: numeric", f"kind: integer, {way}")
+    project_in(tmp_path, yaml, CODES)
+    error = refusal(tmp_path)
+    assert "pipeline.yaml line 6" in error.what
+    assert f"'miles' holds {2**60 + 6} in {tmp_path / 'trips.csv'} line 7" in error.what
+    assert error.fix == "write `data.types: {miles: string}` and `kind: categorical`"
+    project_in(tmp_path, yaml + "gates: {data: {masked_columns: [miles]}}\n", CODES)
+    assert str(2**60 + 6) not in str(refusal(tmp_path))
+    for number, is_exact in ((2**53 - 1, True), (2**53, False), (-(2**53), False)):
+        project_in(tmp_path, yaml, f"miles,company,tip\n{number},a,1\n3,b,0\n")
+        if is_exact:
+            preflight.check(read_project(tmp_path))
+        else:
+            assert f"{number} in" in refusal(tmp_path).what
+
+
+def test_remedy_for_codes_that_would_be_rounded_is_taken(tmp_path: Path) -> None:
+    """From Parquet as well, which delivers numbers where text is asked for."""
+    yaml = YAML.replace("kind: numeric", "kind: categorical")
+    yaml = yaml.replace("trips.csv", "trips.csv, types: {miles: string}")
+    preflight.check(read_project(project_in(tmp_path, yaml, CODES)))
+    preflight.check(read_project(project_in(tmp_path, YAML, CODES)))
+    rows = [line.split(",") for line in CODES.splitlines()[1:]]
+    codes, companies, tips = zip(*rows, strict=True)
+    columns = {"miles": list(map(int, codes)), "company": companies, "tip": list(map(int, tips))}
+    pq.write_table(pa.table(columns), tmp_path / "trips.parquet")
+    yaml = yaml.replace("trips.csv", "trips.parquet, format: parquet")
+    facts = preflight.check(read_project(project_in(tmp_path, yaml, None)))
+    assert facts is not None
+    assert facts.column("miles").type == "string"
+    assert (facts.column("miles").min, facts.column("miles").distinct) == ("0", 45)
+
+
+# (the label's two values, what is written as positive, what is said)
+OUTCOMES = [
+    (("0", "1"), "maybe", 'means yes with `positive: "maybe"`: it holds 0 and 1.'),
+    (("0", "1"), "7", "means yes with `positive: 7`: it holds 0 and 1."),
+    (("no", "yes"), '"Yes"', "did you mean 'yes'?"),
+    (("no", "yes"), "1", "means yes"),
+    (("left", "right"), "true", "means yes"),
+    (("yes", "Y"), None, "key 'label': no row of the label 'tip' means no: it holds"),
+    (("no", "N"), None, "bring data with both outcomes"),
+    (("yes", "Y"), "true", "means no"),
+    (("1", "stays"), "1", "means no"),
+    (("nan", "1.5"), "1.5", "in every row"),
+    (("no", "yes"), '"yes"', None),
+    (("no", "yes"), "false", None),
+    (("0", "1"), "0", None),
+    (("0", "1"), "'1'", None),
+    (("0", "1"), "true", None),
+    (("0.0", "1.0"), "true", None),
+    (("1.0000001", "1"), "true", "means no"),
+    (("2.50", "1"), "2.5", None),
+    (("2.50", "x"), "'2.50'", None),
+]
+
+
+@pytest.mark.parametrize(("values", "positive", "said"), OUTCOMES)
+def test_label_of_which_no_row_means_yes_or_none_means_no_is_refused(
+    tmp_path: Path, values: tuple[str, str], positive: str | None, said: str | None
+) -> None:
+    given = "" if positive is None else f", positive: {positive}"
+    rows = "".join(f"{i / 3},firm {i % 4},{values[i % 2]}\n" for i in range(20))
+    yaml = YAML.replace("column: tip", f"column: tip{given}")
+    project_in(tmp_path, yaml, "miles,company,tip\n" + rows)
+    if said is None:
+        preflight.check(read_project(tmp_path))
+        return
+    error = refusal(tmp_path)
+    assert "pipeline.yaml line 3, key 'label" in error.what
+    assert said in str(error)
+
+
+def test_label_is_read_as_the_trainer_reads_it(tmp_path: Path) -> None:
+    """Both say of each of the pairs of values above whether there is a yes and a no."""
+    import tensorflow as tf
+
+    from trainer import preprocessing
+    from trainer.errors import DataError
+    from trainer.problem import Boolean, Label, Problem, Task
+
+    for values, positive, said in OUTCOMES:
+        rows = "".join(f"{i / 3},firm {i % 4},{values[i % 2]}\n" for i in range(20))
+        given = "" if positive is None else f", positive: {positive}"
+        yaml = YAML.replace("column: tip", f"column: tip{given}")
+        project = read_project(project_in(tmp_path, yaml, "miles,company,tip\n" + rows))
+        facts = table_facts.inspect(str(tmp_path / "trips.csv"))
+        is_text = facts.types["tip"] == "string"
+        cells = tf.constant([*values] if is_text else [float(each) for each in values])
+        if facts.types["tip"] == "int64":
+            cells = tf.cast(cells, tf.int64)
+        problem = Problem(
+            label=Label(column="tip", name="tip", positive=project.config.label.positive),
+            task=Task.BINARY,
+            features=(Boolean(name="flag"),),
+        )
+        raw = {"flag": tf.constant([1, 0]), "tip": tf.reshape(cells, [-1, 1])}
+        try:
+            label = preprocessing.transform_columns(problem, raw)[problem.transformed_label]
+        except DataError:
+            assert said is not None
+            continue
+        assert ({0.0, 1.0} <= {*label.numpy().ravel().tolist()}) == (said is None), (values, given)
+
+
+def test_values_of_a_masked_label_are_not_quoted(tmp_path: Path) -> None:
+    masked = "gates: {data: {masked_columns: [company, tip]}}\n"
+    two = CSV.replace("firm 2", "firm 0").replace("firm 3", "firm 1")
+    for label in ("{column: company, positive: firm}", "{name: x, expression: company}"):
+        for data in (CSV, two):
+            yaml = YAML.replace("{column: tip}", label) + masked
+            yaml = yaml.replace("  - {name: company, kind: categorical}\n", "")
+            error = refusal(project_in(tmp_path, yaml, data))
+            assert "•••" in str(error)
+            assert "firm 0" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("cells", "written", "fix"),
+    [
+        (1_700_000_000, "iso8601", "write `format: epoch_s`, for seconds since 1970"),
+        (1_700_000_000, "epoch_ms", "write `format: epoch_s`, for seconds since 1970"),
+        (1_700_000_000_000, "epoch_s", "write `format: epoch_ms`, for milliseconds since 1970"),
+        (1_700_000_000_000, "iso8601", "write `format: epoch_ms`, for milliseconds since 1970"),
+        (1_700_000_000, "epoch_s", None),
+        (1_700_000_000_000, "epoch_ms", None),
+        (0, "epoch_ms", None),
+    ],
+)
+def test_moments_written_in_another_format_are_told_with_that_format(
+    tmp_path: Path, cells: int, written: str, fix: str | None
+) -> None:
+    rows = "".join(f"{cells + i},firm {i % 4},{i % 2}\n" for i in range(20))
+    yaml = YAML.replace("kind: numeric", f"kind: timestamp, format: {written}")
+    project_in(tmp_path, yaml, "miles,company,tip\n" + rows)
+    if fix is None:
+        preflight.check(read_project(tmp_path))
+    else:
+        error = refusal(tmp_path)
+        assert error.fix == fix
+        assert f"'{cells}' in {tmp_path / 'trips.csv'} line 2" in error.what

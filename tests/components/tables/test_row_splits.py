@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -142,7 +143,10 @@ def test_split_files_are_found_below_the_path(tmp_path: Path) -> None:
         ({"by": "time", "column": "t", "starts": {}}, "the starts are"),
         ({"by": "time", "column": "t", "starts": {"a": 1, "b": "2016-01-01"}}, "the starts are"),
         ({"by": "time", "column": "t", "starts": {"a": 2, "b": 1}}, "do not ascend"),
-        ({"by": "time", "column": "t", "starts": {"a": "July"}}, "one is no date"),
+        (
+            {"by": "time", "column": "t", "starts": {"a": "July"}},
+            "the split 'a' starts at 'July', which is no",
+        ),
         ({"by": "time", "column": "t", "starts": {"train": 1}}, "called 'train', 'train'"),
     ],
 )
@@ -150,6 +154,14 @@ def test_settings_without_sense_are_refused(given: dict[str, object], what: str)
     with pytest.raises(UserError) as caught:
         splits_from_settings(given)
     assert what in caught.value.what
+
+
+def test_mistake_in_the_settings_survives_a_pickle() -> None:
+    with pytest.raises(UserError) as caught:
+        TimeSplits("t", {"eval": "2016-01-01", "test": "May"})
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value)
+    assert again.what.startswith("data.splits.starts.test: the split 'test' starts at 'May'")
 
 
 def test_columns_must_allow_the_split() -> None:
