@@ -6,6 +6,7 @@ on S3, a generation match on Google Cloud Storage. A store that ignores the cond
 two pushes overwrite each other's ledger, so the first write of a process tries whether it holds.
 """
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -242,7 +243,9 @@ def _filesystem(url: str) -> Any:
     if url.startswith("s3://"):
         import s3fs
 
-        return s3fs.S3FileSystem(use_listings_cache=False)
+        # Named, for fsspec keeps a filesystem by its arguments, and the environment may change.
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        return s3fs.S3FileSystem(use_listings_cache=False, endpoint_url=endpoint)
     import gcsfs
 
     return gcsfs.GCSFileSystem(use_listings_cache=False)

@@ -6,11 +6,12 @@ does next. What can't work is refused before anything is written.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from serving import labels
 from serving.contents import verify
 from serving.errors import UserError
-from serving.ledger import Label, Ledger, Version, read_store, update, whoami
+from serving.ledger import Change, Label, Ledger, Version, read_store, update, whoami
 from serving.repair import is_dead, repair_store
 from serving.store_contract import LEDGER_NAME, VersionStore
 from serving.stores import canonical_versions, open_store
@@ -26,6 +27,7 @@ __all__ = [
     "rollback",
     "status",
     "unpin",
+    "worded",
 ]
 
 
@@ -65,10 +67,16 @@ def status(base: str, *, deep: bool = False) -> Status:
         deep: whether to read every file of every version; else names and sizes are compared.
 
     Raises:
-        UserError: the ledger can't be read.
+        UserError: the ledger can't be read, or there is no such folder.
     """
     store = open_store(base)
     ledger = read_store(store)
+    if not (ledger.generation or store.folders() or Path(store.base).is_dir()):
+        raise UserError(
+            f"{store.base} does not exist",
+            expected="a folder that kubetfx pushed to",
+            fix="correct --base; without it the last push is taken",
+        )
     return Status(
         base=store.base,
         ledger=ledger,
@@ -76,6 +84,15 @@ def status(base: str, *, deep: bool = False) -> Status:
         explanation=_present(ledger),
         caution=labels.folder_caution(ledger),
     )
+
+
+def worded(change: Change) -> str:
+    """Names a change and its version, and the canary where that is what was moved."""
+    number, action, after = change.version, change.action, change.labels
+    named = action in ("push", "promote") and after.get("canary") == number
+    # A rollback of stable leaves stable at its version, that of a canary takes its label away.
+    ended = action == "rollback" and after.get("stable") != number
+    return f"{action} {number or ''}".rstrip() + (" as canary" if named or ended else "")
 
 
 def promote(

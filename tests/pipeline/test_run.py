@@ -270,7 +270,8 @@ def test_interrupted_run_says_where_and_leaves_no_riddle(
         time.sleep(wait_s)
         process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=60)
-        assert process.returncode == 130, said
+        # Python ends itself by the signal where it passed through code that was given as text.
+        assert process.returncode in (130, -signal.SIGINT), said
         assert any(f"■ {step}" in said for step in (stopped, "prepare"))
         assert "interrupted; a new run continues here" in said
         assert "not written" not in said

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import s3fs
 
-from serving import ledger, rollout
+from serving import ledger, object_stores, rollout
 from serving.disk import LocalStore, LocalTree
 from serving.errors import UserError
 from serving.ledger import Ledger, LedgerWatch, Version
@@ -300,6 +300,13 @@ def test_missing_credentials_and_a_missing_bucket_are_told(
     with pytest.raises(UserError, match="can't be reached"):
         ledger.read(s3_base)
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_store_is_asked_where_the_environment_says_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    for port in (1, 2):
+        endpoint = f"http://127.0.0.1:{port}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        assert object_stores._filesystem("s3://models").endpoint_url == endpoint
 
 
 def test_a_scheme_that_no_store_speaks_is_named() -> None:
