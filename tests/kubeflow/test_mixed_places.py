@@ -1,5 +1,6 @@
 """Artifacts on a volume, data and versions in an S3 store: each step finds its own."""
 
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -12,7 +13,12 @@ from tests.kubeflow import run_checks
 from tests.kubeflow.launcher import Cluster, SpecRun
 from tests.serving.object_store_server import ACCESS, make_bucket, s3_server
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(
+        not os.environ.get("KUBETFX_WHOLE_PIPELINE"), reason="a minute long: make test-kubeflow"
+    ),
+]
 
 
 def test_data_are_read_from_the_store_and_the_model_is_pushed_there(
