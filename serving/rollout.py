@@ -6,7 +6,6 @@ does next. What can't work is refused before anything is written.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from serving import labels
 from serving.contents import verify
@@ -67,16 +66,10 @@ def status(base: str, *, deep: bool = False) -> Status:
         deep: whether to read every file of every version; else names and sizes are compared.
 
     Raises:
-        UserError: the ledger can't be read, or there is no such folder.
+        UserError: the ledger can't be read.
     """
     store = open_store(base)
     ledger = read_store(store)
-    if not (ledger.generation or store.folders() or Path(store.base).is_dir()):
-        raise UserError(
-            f"{store.base} does not exist",
-            expected="a folder that kubetfx pushed to",
-            fix="correct --base; without it the last push is taken",
-        )
     return Status(
         base=store.base,
         ledger=ledger,

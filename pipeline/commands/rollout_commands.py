@@ -1,7 +1,8 @@
 """`kubetfx rollout`: which version serves, and how to change that.
 
-Every command names the model's folder or URL with `--base`; an application that knows a default
-puts it into the context (`ctx.obj`) as a string. The commands only edit the ledger: servers and
+Every command names the model's folder or URL with `--base`, or with `--output` the runs' folder in
+which the last push is found; an application that knows a default puts it into the context
+(`ctx.obj`) as a string. The commands only edit the ledger: servers and
 agents follow it.
 """
 
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.commands.pushed_model import Output, refuse_both, require_push
 from serving.errors import UserError
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -63,6 +66,7 @@ _STYLES = {
 def status(
     ctx: typer.Context,
     base: Base = None,
+    output: Output = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="First make ledger and folder agree.")
     ] = False,
@@ -80,9 +84,10 @@ def status(
     """
     from serving import rollout
 
-    place = _base(ctx, base)
+    place = _base(ctx, base, output)
     done = rollout.repair(place).done if repair else ()
     found = rollout.status(place, deep=deep)
+    _require_there(found)
     if json:
         _print_json({**_status_document(found), "repaired": list(done)})
     else:
@@ -95,6 +100,7 @@ def promote(
     ctx: typer.Context,
     version: Number,
     base: Base = None,
+    output: Output = None,
     canary: Annotated[
         bool, typer.Option("--canary", help="Make it the canary instead of stable.")
     ] = False,
@@ -105,13 +111,14 @@ def promote(
     from serving import rollout
 
     label: Label = "canary" if canary else "stable"
-    _report(rollout.promote(_base(ctx, base), version, label=label, why=why), json=json)
+    _report(rollout.promote(_base(ctx, base, output), version, label=label, why=why), json=json)
 
 
 @app.command()
 def rollback(
     ctx: typer.Context,
     base: Base = None,
+    output: Output = None,
     canary: Annotated[
         bool, typer.Option("--canary", help="End the canary's trial; stable stays.")
     ] = False,
@@ -122,53 +129,94 @@ def rollback(
     from serving import rollout
 
     label: Label = "canary" if canary else "stable"
-    _report(rollout.rollback(_base(ctx, base), label=label, why=why), json=json)
+    _report(rollout.rollback(_base(ctx, base, output), label=label, why=why), json=json)
 
 
 @app.command()
 def pin(
-    ctx: typer.Context, version: Number, base: Base = None, why: Why = "", json: Json = False
+    ctx: typer.Context,
+    version: Number,
+    base: Base = None,
+    output: Output = None,
+    why: Why = "",
+    json: Json = False,
 ) -> None:
     """Let servers answer with this version, whatever is pushed later."""
     from serving import rollout
 
-    _report(rollout.pin(_base(ctx, base), version, why=why), json=json)
+    _report(rollout.pin(_base(ctx, base, output), version, why=why), json=json)
 
 
 @app.command()
-def unpin(ctx: typer.Context, base: Base = None, why: Why = "", json: Json = False) -> None:
+def unpin(
+    ctx: typer.Context,
+    base: Base = None,
+    output: Output = None,
+    why: Why = "",
+    json: Json = False,
+) -> None:
     """Let the next push become stable again."""
     from serving import rollout
 
-    _report(rollout.unpin(_base(ctx, base), why=why), json=json)
+    _report(rollout.unpin(_base(ctx, base, output), why=why), json=json)
 
 
 @app.command()
 def retire(
-    ctx: typer.Context, version: Number, base: Base = None, why: Why = "", json: Json = False
+    ctx: typer.Context,
+    version: Number,
+    base: Base = None,
+    output: Output = None,
+    why: Why = "",
+    json: Json = False,
 ) -> None:
     """Withdraw a version for good and delete its files."""
     from serving import rollout
 
-    _report(rollout.retire(_base(ctx, base), version, why=why), json=json)
+    _report(rollout.retire(_base(ctx, base, output), version, why=why), json=json)
 
 
-def _base(ctx: typer.Context, given: str | None) -> str:
+def _base(ctx: typer.Context, given: str | None, output: Path | None) -> str:
     """The folder or URL that is named, or else the one that the last run pushed to."""
+    from pathlib import Path
+
+    from pipeline.history.last_push import OUTPUTS, announce
+
+    source = ctx.get_parameter_source("base")
+    if output is not None:
+        if source is None or source.name != "ENVIRONMENT":  # what is typed outdoes the environment
+            refuse_both(output, "--base", given or "")
+        pushed = require_push(output, "run `kubetfx run` first, or name the folder with --base DIR")
+        announce(pushed, "--base {folder}", output)
+        return str(pushed)
     if given:
         return given
     if not isinstance(ctx.obj, str):
         raise UserError(
             "no model was pushed below outputs/ in this folder, and none is named",
             expected="the folder of a model's versions",
-            fix="run `kubetfx run` first, or name the folder: --base DIR, or KUBETFX_MODEL_BASE",
+            fix="run `kubetfx run` first, or name the folder: --base DIR, or KUBETFX_MODEL_BASE; "
+            "or where runs put what they make: --output DIR",
         )
+    announce(Path(ctx.obj), "--base {folder}", OUTPUTS)
+    return ctx.obj
+
+
+def _require_there(found: Status) -> None:
+    """Tells a mistyped folder from one in which nothing is served.
+
+    Raises:
+        UserError: there is no ledger, no version, and no folder either.
+    """
     from pathlib import Path
 
-    from pipeline.history.last_push import announce
-
-    announce(Path(ctx.obj), "--base {folder}")
-    return ctx.obj
+    if found.ledger.generation or found.problems or Path(found.base).is_dir():
+        return
+    raise UserError(
+        f"{found.base} does not exist",
+        expected="a folder that kubetfx pushed to",
+        fix="correct --base, or leave it out to take the last push below outputs/",
+    )
 
 
 def _report(outcome: Outcome, *, json: bool) -> None:
@@ -192,6 +240,8 @@ def _report(outcome: Outcome, *, json: bool) -> None:
 def _show_status(found: Status, done: tuple[str, ...], history: int) -> None:
     from rich.markup import escape
 
+    from serving import rollout
+
     console = _console()
     for sentence in done:
         console.print(f"[green]mended[/] {escape(sentence)}")
@@ -205,9 +255,8 @@ def _show_status(found: Status, done: tuple[str, ...], history: int) -> None:
     if found.problems:
         console.print("Run it again with --repair to make ledger and folder agree.")
     for change in _last(found, history):
-        subject = f" {change.version}" if change.version else ""
         why = f": {change.why}" if change.why else ""
-        text = f"{_time(change.at)}  {change.action}{subject}  by {change.who}{why}"
+        text = f"{_time(change.at)}  {rollout.worded(change)}  by {change.who}{why}"
         console.print(f"[dim]{escape(text)}[/]")
 
 

@@ -158,6 +158,8 @@ class _Curation:
         from pipeline.config import read_project
         from pipeline.history.run_source import OUTPUTS, RunSource
 
+        if output is not None and not output.is_dir():
+            raise RunSource(output).nothing()  # it was typed, and the configuration perhaps not
         self.project = read_project(config)
         self.file = _schema_file(self.project)
         name = self.project.config.name

@@ -7,12 +7,15 @@ with `=true` and without. Without a model it serves what the last run pushed.
 from __future__ import annotations
 
 import inspect
+import os
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from pipeline.commands.pushed_model import Output, refuse_both, require_push
 from serving.errors import UserError
 from serving.server.options import Flag, ServerOptions, flags
 
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from rich.console import Console
+
+    from serving.client import Client
 
 __all__ = ["register"]
 
@@ -146,17 +151,13 @@ def _serve(context: typer.Context, output: Path, engine: str, given: Mapping[str
 
 def _with_model(context: typer.Context, output: Path, given: dict[str, Any]) -> dict[str, Any]:
     """Fills in the last push where no model is named."""
-    from pipeline.history.last_push import announce, last_push
+    from pipeline.history.last_push import announce
 
     if given["model_base_path"] or given["model_config_file"]:
         return given
-    pushed = last_push(output)
-    if pushed is None:
-        raise UserError(
-            f"there is no pushed model under {output}/",
-            expected=f"a folder {output}/*/serving/MODEL with numbered versions",
-            fix="run `kubetfx run` first, or name a model with --model_base_path=FOLDER",
-        )
+    pushed = require_push(
+        output, "run `kubetfx run` first, or name a model with --model_base_path=FOLDER"
+    )
     announce(pushed, "--model_base_path={folder} --model_name={model}", output)
     given["model_base_path"] = str(pushed)
     if given["model_name"] == _FLAGS["model_name"].default:
@@ -181,7 +182,6 @@ def _greet(console: Console, options: ServerOptions, grpc: str, rest: str) -> No
 
 def _become_real_server(options: ServerOptions) -> None:
     """Replaces this process by TensorFlow Serving's own server, told the same."""
-    import os
     import shutil
     import sys
 
@@ -249,6 +249,7 @@ def predict(
     model: Annotated[
         str, typer.Option("--model_name", "--model-name", help="[the last push's name]")
     ] = "",
+    output: Output = None,
     version: Annotated[int | None, typer.Option(help="A version's number.")] = None,
     label: Annotated[str | None, typer.Option(help="A version's label: stable, canary.")] = None,
     signature: Annotated[
@@ -264,15 +265,20 @@ def predict(
             expected="either --row, once or more, or --csv",
             fix="for instance: kubetfx predict --row '{\"fare\": 12.5}'",
         )
-    from pipeline.history.last_push import announce
+    from pipeline.history.last_push import OUTPUTS, announce
     from pipeline.screen.prediction_rows import csv_rows, json_row, print_json, print_table
     from serving.client import Client
 
-    pushed = Path(context.obj) if context.obj else None
-    if pushed and not model:
-        announce(pushed, "--model_name={model}")
+    refuse_both(output, "--model_name", model)
+    if csv and (csv.is_dir() or not os.access(csv, os.R_OK)):
+        csv_rows(csv, {})  # says what is wrong with it, before any server is asked
+    folder, pushed = output or OUTPUTS, _pushed(context, output, model)
     name = model or (pushed.name if pushed else "default")
-    with Client(_address(address, rest=rest), name, timeout_s=timeout) as client:
+    where = _address(address, rest=rest)
+    with (
+        Client(where, name, timeout_s=timeout) as client,
+        _explained(client, where, name, "" if model else _why(pushed, folder)),
+    ):
         rows = (
             csv_rows(csv, client.signatures(version=version, label=label))
             if csv
@@ -288,17 +294,61 @@ def predict(
             )
             for start in range(0, len(rows), ROWS_PER_CALL)
         ]
+    if pushed:
+        announce(pushed, "--model_name={model}", folder)
     if json:
         print_json(answers)
     else:
-        print_table(answers, _meaning(name))
+        print_table(answers, _meaning(name, folder))
 
 
-def _meaning(model: str) -> str:
+def _pushed(context: typer.Context, output: Path | None, model: str) -> Path | None:
+    """The push whose name is asked for; None if a name is given or nothing was pushed."""
+    if model:
+        return None
+    if output is not None:
+        return require_push(output, "correct --output, or name the model with --model_name=NAME")
+    return Path(context.obj) if context.obj else None
+
+
+def _why(pushed: Path | None, output: Path) -> str:
+    if pushed is None:
+        return (
+            f"nothing was pushed below {output}/ here, and a server calls its model that by itself"
+        )
+    return f"{pushed} is the last push on this machine"
+
+
+@contextmanager
+def _explained(client: Client, where: str, name: str, why: str) -> Iterator[None]:
+    """Tells it apart when the server does not know a name that nobody gave."""
+    from serving.client import NotFoundError, ServingError
+
+    try:
+        yield
+    except NotFoundError as error:
+        if not why:
+            raise
+        try:
+            client.status()
+        except NotFoundError:
+            raise NotFoundError(
+                f"the server at {where} has no model {name!r}; that name was tried because {why}",
+                expected="the name of a model that is served there",
+                fix="name it: kubetfx predict --model_name=NAME; `kubetfx serve` shows the name "
+                "when it starts",
+                code=error.code,
+            ) from error
+        except ServingError:
+            raise error from None
+        raise
+
+
+def _meaning(model: str, output: Path) -> str:
     """What the probability is of, if a run here pushed the model."""
     from pipeline.history.last_push import meaning_of_probability, pushes
 
-    return next((meaning_of_probability(base) for base in pushes() if base.name == model), "")
+    return next((meaning_of_probability(base) for base in pushes(output) if base.name == model), "")
 
 
 def _address(address: str, *, rest: bool) -> str:

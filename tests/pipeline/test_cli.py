@@ -77,3 +77,31 @@ def test_newest_version_of_all_outputs_is_the_last_push(tmp_path: Path) -> None:
         os.utime(folder, (1e9 - age, 1e9 - age))
     assert last_push(tmp_path) == tmp_path / "b" / "serving" / "n"
     assert last_push(tmp_path / "a") == tmp_path / "a" / "serving" / "m"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["run"], ["serve"], ["predict"], ["skew"], ["rollout"], ["rollout", "pin"],
+     ["schema", "diff"]],
+)  # fmt: skip
+def test_h_is_help_everywhere(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, "-h"])
+    assert ended.value.code == 0
+    assert "Usage: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["diff", "accept", "freeze"])
+def test_an_output_folder_that_is_not_there_is_told_before_the_configuration(
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["schema", command, "-o", "nowhere"])
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert "nowhere: nothing has run here" in shown
+    assert "chicago_taxi" not in shown

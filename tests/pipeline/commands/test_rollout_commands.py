@@ -39,9 +39,10 @@ def test_status_shows_versions_labels_metrics_and_the_last_changes(base: str) ->
     assert "auc 0.92" in lines[2]
     assert "run-2" in lines[2]
     assert f"answer with version {numbers[1]}" in result.stdout
-    assert [line.split()[2:] for line in lines[-2:]] == [
-        ["push", str(number), "by", "run", str(place)] for place, number in enumerate(numbers)
-    ][1:]
+    assert [" ".join(line.split()[2:]) for line in lines[-2:]] == [
+        f"push {numbers[1]} by run 1",
+        f"push {numbers[2]} as canary by run 2",
+    ]
 
 
 def test_status_as_json_is_the_whole_ledger_with_what_disagrees(base: str) -> None:
@@ -103,3 +104,60 @@ def test_a_refusal_reaches_the_command_line_as_a_user_error(base: str) -> None:
 def test_brackets_in_a_name_are_text_and_no_markup(base: str) -> None:
     run("rollback", "--base", base, "--why", "[bold]latency[/] doubled")
     assert "[bold]latency[/] doubled" in run("status", "--base", base).stdout
+
+
+def test_the_history_tells_a_canary_from_what_became_stable(base: str) -> None:
+    first, second, third = (entry.version for entry in ledger.read(base).versions)
+    run("promote", str(first), "--canary", "--base", base)
+    run("rollback", "--canary", "--base", base)
+    run("promote", str(third), "--base", base)
+    run("rollback", "--base", base)
+    shown = run("status", "--base", base, "--history", "4").stdout.splitlines()[-4:]
+    assert [" ".join(line.split()[2:]).partition(" by ")[0] for line in shown] == [
+        f"promote {first} as canary",
+        f"rollback {first} as canary",
+        f"promote {third}",
+        f"rollback {second}",
+    ]
+
+
+@pytest.fixture
+def outputs(base: str, tmp_path: Path) -> Path:
+    """An output folder in which a run has pushed the model."""
+    folder = tmp_path / "made"
+    (folder / "x" / "serving").mkdir(parents=True)
+    Path(base).rename(folder / "x" / "serving" / "taxi")
+    return folder
+
+
+def test_output_means_the_last_push_below_it(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBETFX_MODEL_BASE", "/another")  # what is typed outdoes it
+    first, *_ = ledger.read(str(outputs / "x/serving/taxi")).versions
+    for arguments in (
+        ["status"], ["promote", "canary"], ["rollback"], ["pin", "stable"], ["unpin"],
+        ["retire", str(first.version)],
+    ):  # fmt: skip
+        result = run(*arguments, "-o", str(outputs))
+        assert result.exit_code == 0, (arguments, result.output, result.exception)
+    assert run("status", "--output", str(outputs / "x")).exit_code == 0
+
+
+def test_output_is_refused_beside_base_and_where_nothing_was_pushed(
+    outputs: Path, tmp_path: Path
+) -> None:
+    both = run("status", "-o", str(outputs), "--base", "elsewhere").exception
+    assert isinstance(both, UserError)
+    assert f"both --output {outputs} and --base elsewhere" in both.what
+    none = run("status", "-o", str(tmp_path / "none")).exception
+    assert isinstance(none, UserError)
+    assert "there is no pushed model under" in none.what
+
+
+def test_a_folder_that_does_not_exist_is_no_model_that_serves_nothing(tmp_path: Path) -> None:
+    missing = run("status", "--base", str(tmp_path / "nowhere")).exception
+    assert isinstance(missing, UserError)
+    assert missing.exit_code == 2
+    assert "nowhere does not exist" in missing.what
+    assert run("status", "--base", str(tmp_path)).exit_code == 0

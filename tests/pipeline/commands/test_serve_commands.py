@@ -13,6 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from pipeline import cli
 from pipeline.commands.serve_commands import real_server_flags, register
 from pipeline.history.last_push import meaning_of_probability
 from serving.errors import UserError
@@ -208,3 +209,48 @@ def test_rows_must_make_sense(arguments: list[str], complaint: str) -> None:
     with pytest.raises(UserError) as caught:
         invoke("predict", *arguments)
     assert complaint in caught.value.what
+
+
+def test_a_name_that_nobody_gave_is_told_as_such_when_the_server_does_not_know_it(
+    everything: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for age, version in ((100, "a/serving/old/3"), (50, "b/serving/iso/1")):
+        (tmp_path / "outputs" / version).mkdir(parents=True)
+        os.utime(tmp_path / "outputs" / version, (1e9 - age, 1e9 - age))
+    monkeypatch.chdir(tmp_path)
+    for address, flags in ((everything.grpc_address, []), (everything.rest_url, ["--rest"])):
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["predict", "--row", "{}", "--address", address, *flags])
+        assert ended.value.code == 1
+        shown = capsys.readouterr().err
+        assert f"the server at {address} has no model 'iso'" in shown
+        assert "outputs/b/serving/iso is the last push" in shown
+        assert "--model_name=NAME" in shown
+        assert "old" not in shown
+    with pytest.raises(SystemExit):  # a name that is given is another mistake, and so is a version
+        cli.main(["predict", "--row", "{}", "--address", everything.grpc_address,
+                  "--model_name", "iso"])  # fmt: skip
+    assert "NOT_FOUND" in capsys.readouterr().err
+
+
+def test_a_wrong_version_is_not_told_as_a_wrong_name(
+    everything: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]  # noqa: F811
+) -> None:  # fmt: skip
+    (tmp_path / "b/serving/tabular/1").mkdir(parents=True)
+    asked = ["predict", "--row", "{}", "--address", everything.grpc_address, "-o", str(tmp_path)]
+    with pytest.raises(SystemExit):
+        cli.main([*asked, "--version", "77"])
+    assert "has no model" not in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        cli.main(asked)
+    assert ended.value.code == 0
+    with pytest.raises(SystemExit):
+        cli.main([*asked, "--model_name", "tabular"])
+    assert f"both --output {tmp_path} and --model_name tabular are given" in capsys.readouterr().err
+
+
+def test_a_missing_file_is_told_before_a_missing_server(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        invoke("predict", "--csv", str(tmp_path / "nope.csv"), "--address", "127.0.0.1:1")
+    assert "nope.csv cannot be read" in caught.value.what
