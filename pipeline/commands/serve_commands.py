@@ -316,7 +316,7 @@ def _why(pushed: Path | None, output: Path) -> str:
         return (
             f"nothing was pushed below {output}/ here, and a server calls its model that by itself"
         )
-    return f"{pushed} is the last push on this machine"
+    return f"{pushed} holds the last push below {output}/"
 
 
 @contextmanager

@@ -225,9 +225,10 @@ def test_a_name_that_nobody_gave_is_told_as_such_when_the_server_does_not_know_i
         assert ended.value.code == 1
         shown = capsys.readouterr().err
         assert f"the server at {address} has no model 'iso'" in shown
-        assert "outputs/b/serving/iso is the last push" in shown
+        assert "outputs/b/serving/iso holds the last push below outputs/" in shown
         assert "--model_name=NAME" in shown
-        assert "old" not in shown
+        assert "serving/old" not in shown
+        assert "=old" not in shown
     with pytest.raises(SystemExit):  # a name that is given is another mistake, and so is a version
         cli.main(["predict", "--row", "{}", "--address", everything.grpc_address,
                   "--model_name", "iso"])  # fmt: skip
