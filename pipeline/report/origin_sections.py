@@ -18,7 +18,7 @@ __all__ = ["ancestry", "ledger_parts"]
 
 def ledger_parts(base: str) -> list[str]:
     """The ledger as it is now, which may be later than the run."""
-    from serving import ledger
+    from serving import ledger, rollout
     from serving.errors import UserError
 
     try:
@@ -38,8 +38,7 @@ def ledger_parts(base: str) -> list[str]:
     history = [
         (
             f"{change.at:%Y-%m-%d %H:%M}",
-            change.action,
-            str(change.version or "–"),
+            rollout.worded(change),
             change.who,
             change.why,
         )
@@ -49,7 +48,7 @@ def ledger_parts(base: str) -> list[str]:
         fragments.heading(f"Versions at {base}"),
         fragments.table(("version", "label", "state", "made", "run"), rows, limit=20),
         fragments.heading("Changes"),
-        fragments.table(("when", "what", "version", "who", "why"), history, limit=20),
+        fragments.table(("when", "what", "who", "why"), history, limit=20),
     ]
 
 
