@@ -38,6 +38,7 @@ PUSHED = "pushed"
 DESTINATION = "pushed_destination"
 VERSION = "pushed_version"
 REASON = "reason"
+REFUSED_BY = "refused_by"  # "evaluation" or "infra validation"
 EXPLANATION = "explanation"
 LABELS = "labels"
 GENERATION = "ledger_generation"
@@ -72,9 +73,11 @@ class Executor(base_executor.BaseExecutor):
         """
         pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
         evaluation = _read_summary(input_dict.get("evaluation", []))
-        if reason := _refusal(input_dict, evaluation):
+        gate, reason = _refusal(input_dict, evaluation)
+        if reason:
             pushed_model.set_int_custom_property(PUSHED, 0)
             pushed_model.set_string_custom_property(REASON, reason)
+            pushed_model.set_string_custom_property(REFUSED_BY, gate)
             logging.getLogger(__name__).warning("not pushed: %s", reason)
             return
         model = artifact_utils.get_single_instance(input_dict["model"])
@@ -224,27 +227,27 @@ class Pusher(base_component.BaseComponent):
         super().__init__(spec=spec)
 
 
-def _refusal(inputs: dict[str, list[Artifact]], evaluation: dict[str, Any]) -> str:
-    """Why the model must not be pushed; empty if it may."""
+def _refusal(inputs: dict[str, list[Artifact]], evaluation: dict[str, Any]) -> tuple[str, str]:
+    """Which gate says that the model must not be pushed, and why; both empty if it may."""
     model = artifact_utils.get_single_instance(inputs["model"])
     for key, gate in (("model_blessing", "evaluation"), ("infra_blessing", "infra validation")):
         if key not in inputs:
             continue
         if not inputs[key]:
-            return f"the {gate} left no blessing"
+            return gate, f"the {gate} left no blessing"
         blessing = artifact_utils.get_single_instance(inputs[key])
         if blessing.get_int_custom_property("blessed") != 1:
             reasons = [blessing.get_string_custom_property(REASON)]
             if key == "model_blessing":
                 reasons += evaluation.get("reasons", [])
             said = "; ".join(reason for reason in reasons if reason)
-            return f"not blessed by the {gate}" + (f": {said}" if said else "")
+            return gate, f"not blessed by the {gate}" + (f": {said}" if said else "")
         blessed_id = blessing.get_int_custom_property(MODEL_ID)
         if blessed_id and model.id and blessed_id != model.id:
-            return f"the {gate} blessed another model (artifact {blessed_id}, not {model.id})"
+            return gate, f"the {gate} blessed another model (artifact {blessed_id}, not {model.id})"
     if not {"model_blessing", "infra_blessing"} & inputs.keys():
         logging.getLogger(__name__).warning("pushing a model that no evaluation has blessed")
-    return ""
+    return "", ""
 
 
 def _read_summary(evaluations: list[Artifact]) -> dict[str, Any]:

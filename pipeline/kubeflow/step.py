@@ -261,7 +261,7 @@ def _require_pushed(outcomes: Sequence[NodeOutcome]) -> None:
         if pushed is None or pushed.properties.get("pushed"):
             continue
         reason = str(pushed.properties.get("reason") or "the model is not blessed")
-        if "infra validation" in reason:
+        if pushed.properties.get("refused_by") == "infra validation":
             raise GateStop(
                 f"not pushed: {reason}.",
                 expected="a model that a server loads and that answers as it should",

@@ -39,11 +39,13 @@ def nested(parts: Iterable[str]) -> str:
 def masked_columns(run: Run) -> frozenset[str]:
     """Columns whose values a report does not show.
 
-    A run without a summary, as one on a cluster, says so by what its steps were told.
+    A run without a record of its configuration, as one on a cluster, says so by what its steps
+    were told.
     """
-    gates = run.summary.get("record", {}).get("config", {}).get("gates", {})
-    masked = {*gates.get("data", {}).get("masked_columns", ())}
-    masked |= {*step_settings(run, "examples", "settings").get("masked", ())}
+    config = run.summary.get("record", {}).get("config")
+    if config is not None:
+        return frozenset(config.get("gates", {}).get("data", {}).get("masked_columns", ()))
+    masked = {*step_settings(run, "examples", "settings").get("masked", ())}
     for node in ("gate", "skew"):
         policy = step_settings(run, node, "policy")
         masked |= {*policy.get("data", {}).get("masked_columns", ())}

@@ -12,6 +12,7 @@ from pipeline.report import bucket_bounds, fragments
 from pipeline.report.fragments import escaped
 from pipeline.report.raw_columns import RawColumns
 from pipeline.report.section import Section, nested
+from pipeline.report.value_shares import shown_value
 
 if TYPE_CHECKING:
     from pipeline.history.run_history import Run
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["transform"]
 
 _WORDS_SHOWN = 200
-_LETTERS = 80
 
 
 def transform(run: Run) -> Section | None:
@@ -45,7 +45,7 @@ def _vocabularies(found: Mapping[str, Sequence[bytes]], columns: RawColumns) -> 
             parts.append(fragments.paragraph(f"{title}: values are masked"))
             continue
         shown = [
-            (number, _cut(fragments.plain(word.decode(errors="replace"))))
+            (number, shown_value(word.decode(errors="replace")))
             for number, word in enumerate(words[:_WORDS_SHOWN], start=1)
         ]
         table = fragments.table(("rank", "value"), shown, limit=_WORDS_SHOWN)
@@ -75,7 +75,3 @@ def _buckets(folder: str, columns: RawColumns) -> list[str]:
         return []
     table = fragments.table(("column", "buckets", "bounds between them"), rows)
     return [nested([fragments.heading("Buckets")]), table]
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LETTERS else text[: _LETTERS - 1] + "…"

@@ -17,7 +17,6 @@ from typing import TextIO
 from serving.errors import UserError
 from serving.server.options import ServerOptions
 from serving.server.ports import check_free
-from serving.server.start_notices import StartFilter
 
 __all__ = ["Started", "run"]
 
@@ -126,8 +125,8 @@ class _NativeChatter:
     """Hides what TensorFlow's C++ code prints while it starts: no news to anybody.
 
     `screen` is the real standard error all the while. What was hidden is printed after all when
-    a start fails in Python, so that no clue is lost. From a log only the known notices are left
-    out: it may hold the last words of a crash.
+    a start fails in Python, so that no clue is lost. In a log nothing is hidden: it may hold the
+    last words of a crash.
     """
 
     def __init__(self) -> None:
@@ -136,19 +135,14 @@ class _NativeChatter:
             os.dup(2), "w", encoding="utf-8", errors="replace", buffering=1
         )
         self._hidden = tempfile.TemporaryFile()  # noqa: SIM115  closed by show()
-        self._filter: StartFilter | None = None
         if os.isatty(2):
             os.dup2(self._hidden.fileno(), 2)
-        else:
-            self._filter = StartFilter()
 
     def show(self) -> None:
         """Lets standard error be itself again."""
         if self._real < 0:
             return
         sys.stderr.flush()
-        if self._filter is not None:
-            self._filter.end()
         os.dup2(self._real, 2)
         os.close(self._real)
         self._real = -1

@@ -255,6 +255,8 @@ def test_an_unblessed_model_is_not_pushed_and_the_output_says_why(
     pushed = graph.run("run-1", blessed=blessed, infra=infra)
     assert pushed.get_int_custom_property("pushed") == 0
     assert reason in pushed.get_string_custom_property("reason")
+    gate = "evaluation" if "evaluation" in reason else "infra validation"
+    assert pushed.get_string_custom_property("refused_by") == gate
     assert not graph.base.exists()
 
 

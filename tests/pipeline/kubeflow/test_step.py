@@ -18,7 +18,8 @@ from tfx.proto.orchestration import pipeline_pb2  # noqa: E402
 from pipeline.kubeflow import step, task_slice  # noqa: E402
 from pipeline.kubeflow.executor_io import ExecutorInput  # noqa: E402
 from pipeline.kubeflow.step import resolve_span, run_parameters  # noqa: E402
-from serving.errors import UserError  # noqa: E402
+from pipeline.launching.launch import NodeOutcome, NodeState  # noqa: E402
+from serving.errors import GateStop, UserError  # noqa: E402
 
 
 def given(**parameters: Any) -> ExecutorInput:
@@ -110,3 +111,23 @@ def test_refusal_for_slowness_is_tried_again_unless_it_is_another_pipelines(
     assert not is_cached("mine")
     assert is_cached("other")
     assert is_cached("mine", "components.pusher.Pusher")
+
+
+@pytest.mark.parametrize(
+    ("gate", "remedy"),
+    [
+        ("evaluation", "look at evaluator_summary of task evaluator"),
+        ("infra validation", "change the limits in infra_validation"),
+    ],
+)
+def test_refused_push_sends_one_to_the_gate_that_refused(gate: str, remedy: str) -> None:
+    told: dict[str, Any] = {
+        "pushed": 0,
+        "reason": f"not blessed by the {gate}: too slow",
+        "refused_by": gate,
+    }
+    pushed = metadata.OutputArtifact(1, "/pushed", "PushedModel", told)
+    with pytest.raises(GateStop) as refused:
+        step._require_pushed([NodeOutcome("pusher", NodeState.DONE, 1, {"pushed_model": [pushed]})])
+    assert refused.value.exit_code == 3
+    assert remedy in refused.value.fix
